@@ -34,6 +34,13 @@ are wall-clock time.
 UNLIMITED_KINDS = ("predictor_fits", "predictor_calls", "joules")
 """Kinds of cost that are recorded and shown, but have no allowance."""
 
+ORIGINS = ("inherited", "continued", "retrained", "scratch", "distilled", "int8")
+"""Allowed origins of a candidate's weights.
+
+``inherited`` as they stand in the supernet; ``continued`` trained on from there; ``retrained`` anew after the
+search; ``scratch`` trained alone; ``distilled`` from a teacher; ``int8`` quantized after training.
+"""
+
 # Objects of other libraries, which this module does not import: each alias stands for the class in its text.
 Network = Any
 """A ``supernet.elastic.SuperNet``."""
@@ -130,10 +137,16 @@ class Option:
             raise ValueError(f"option {self.name!r}: its name is lower-case letters, digits and _")
         if self.kind not in (str, int, float, bool):
             raise ValueError(f"option {self.name}: its type is str, int, float or bool, not {self.kind!r}")
-        if not self.help.strip() or "\n" in self.help:
-            raise ValueError(f"option {self.name}: help takes one line")
+        faults = []
         if self.default is not None:
-            self.check(self.default)
+            try:
+                self.check(self.default)
+            except ValueError as error:
+                faults.append(f"default {error}")
+        if not self.help.strip() or "\n" in self.help:
+            faults.append('help takes one line: help="..."')
+        if faults:
+            raise ValueError(f"option {self.name}: {'; '.join(faults)}")
 
     @property
     def allowed(self) -> str:
@@ -238,7 +251,7 @@ class Candidate:
     Attributes:
         index: number of the candidate in its run, from 0.
         policy: layer -> precision; None for float32.
-        origin: training of its weights, such as ``inherited``, ``continued`` or ``scratch``.
+        origin: training of its weights, one of ``ORIGINS``.
         target: the one of ``Lab.limits`` that it was searched for; None if it was searched for none.
         path: folder of the exported sub-network.
     """
@@ -474,8 +487,8 @@ class Lab(ABC):
         Args:
             policy: layer -> precision, see ``units`` and ``precisions``. The network is validated, scored and
                 timed in these precisions; None: float32.
-            origin: training of its weights, such as ``inherited``, ``continued`` or ``scratch``.
-            target: the one of ``limits`` that it was searched for.
+            origin: training of its weights, one of ``ORIGINS``.
+            target: the target that it was searched for, of ``limits`` or ``given``; None for none.
             limit_ms: former name of ``target``, for one release.
 
         Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ DECLARED = {"options": Option, "needs": Need}
 """Attribute of a method class -> the kind of declarations in it."""
 INTERFACE = ("benchmarks.api", "supernet_bench")
 """Modules that ``Method`` is imported from."""
+METHOD = "Method"
+"""Name of the base class there, which stands for it among ancestors."""
 FACTS = (
     "name",
     "version",
@@ -117,6 +120,81 @@ def class_facts(file: Path, class_name: str) -> Facts:
     return facts
 
 
+def require_search(file: Path, class_name: str) -> None:
+    """Check that a class derives from ``Method``, with a ``search`` that can be called with the Lab.
+
+    A class with an ancestor that syntax does not show is accepted as far as that ancestor may matter.
+
+    Raises:
+        UsageError: it does not derive from ``Method``, has no ``search``, or one with other arguments.
+    """
+    ancestors = list(_ancestors(file, class_name))
+    readable = None not in ancestors
+    if readable and METHOD not in ancestors:
+        raise UsageError(
+            f"'{class_name}' in '{file}' does not derive from Method\n"
+            f"write: from benchmarks.api import Method, and class {class_name}(Method):"
+        )
+    for node in ancestors:
+        if node is None:
+            return
+        if isinstance(node, ast.ClassDef) and (search := _binding(node, "search")) is not None:
+            if not _takes_lab(search):
+                raise UsageError(
+                    f"'{file}', line {search.lineno}: search of {class_name} cannot be called with the Lab\n"
+                    "write: def search(self, lab):"
+                )
+            return
+    raise UsageError(
+        f"'{class_name}' in '{file}' has no search\n"
+        "write: def search(self, lab):, which yields what lab.candidate(...) returns"
+    )
+
+
+def _ancestors(file: Path, class_name: str) -> Iterator[ast.ClassDef | str | None]:
+    """Yield a class and its bases, depth first; ``METHOD`` for that class, None for one that is not shown."""
+    tree = parse_file(file)
+    classes = classes_of(tree)
+    if class_name in classes:
+        yield classes[class_name]
+        for base in classes[class_name].bases:
+            if not isinstance(base, ast.Name) or base.id == class_name:
+                yield None
+            elif base.id != "object":
+                yield from _ancestors(file, base.id)
+        return
+    module, name = _imports(tree).get(class_name, ("", class_name))
+    if module in INTERFACE and name == METHOD:
+        yield METHOD
+    elif module and (origin := module_file(module)):
+        yield from _ancestors(origin, name)
+    else:
+        yield None
+
+
+def _binding(definition: ast.ClassDef, name: str) -> ast.stmt | None:
+    """Return the last statement in a class body that binds a name; None if there is none."""
+    for node in reversed(definition.body):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            if node.name == name:
+                return node
+        elif any(isinstance(part, ast.Name) and part.id == name for part in ast.walk(node)):
+            return node
+    return None
+
+
+def _takes_lab(search: ast.stmt) -> bool:
+    """Return whether a method can be called with one argument, as far as its definition shows."""
+    if not isinstance(search, ast.FunctionDef | ast.AsyncFunctionDef) or search.decorator_list:
+        return True
+    arguments = search.args
+    places = [*arguments.posonlyargs, *arguments.args]
+    needed = sum(default is None for default in arguments.kw_defaults)
+    enough = len(places) >= 2 or arguments.vararg is not None
+    fits = enough and len(places) - len(arguments.defaults) <= 2 and not needed
+    return fits and isinstance(search, ast.FunctionDef)
+
+
 def _trials(file: Path, value: ast.expr) -> tuple[OptionValues, ...]:
     """Return the literal ``trials`` of a class body."""
     try:
@@ -136,6 +214,8 @@ def _declarations(file: Path, tree: ast.Module, attribute: str, value: ast.expr)
     """Return the ``options`` or ``needs`` of a class body."""
     kind = DECLARED[attribute]
     try:
+        if isinstance(value, ast.Call) and getattr(value.func, "id", "") == kind.__name__:
+            raise ValueError(f"a tuple is needed, with a comma at its end: ({ast.unparse(value)},)")
         declared = tuple(_evaluated(file, tree, value))
         if not all(isinstance(entry, kind) for entry in declared):
             raise ValueError(f"a tuple of {kind.__name__}(...) is needed")

@@ -18,7 +18,15 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from benchmarks.api import Method, Need, Option, OptionValues, UsageError
-from benchmarks.class_facts import FACTS, Facts, class_facts, classes_of, module_file, parse_file
+from benchmarks.class_facts import (
+    FACTS,
+    Facts,
+    class_facts,
+    classes_of,
+    module_file,
+    parse_file,
+    require_search,
+)
 from benchmarks.code_files import combined_digest, digest, read_source, sources
 from benchmarks.suggestions import unknown
 
@@ -149,7 +157,9 @@ def load(source: str, sha256: str = "") -> type[Method]:
         module = importlib.import_module(where)
     loaded: object = getattr(module, class_name, None)
     if not (isinstance(loaded, type) and issubclass(loaded, Method)):
-        raise UsageError(f"'{source}' is not a benchmarks.api.Method but {loaded!r}")
+        raise UsageError(
+            f"'{source}' is not a benchmarks.api.Method but {loaded!r}: derive its class from Method"
+        )
     return loaded
 
 
@@ -195,6 +205,7 @@ def _from_entry(entry: importlib.metadata.EntryPoint) -> MethodRef:
             f"method '{entry.name}': its class {class_name} is named '{facts.get('name')}' in {file.name}; "
             "entry point and class must agree"
         )
+    require_search(file, class_name)
     origin = entry.dist.name if entry.dist is not None else where
     return _ref(entry.value, origin, facts, digest(file, where))
 
@@ -212,6 +223,7 @@ def _from_file(path: str, class_name: str) -> MethodRef:
         raise UsageError(
             f"'{path}:{class_name}' is named '{name}' like an installed method; give it another name"
         )
+    require_search(file, class_name)
     return _ref(f"{file}:{class_name}", f"{path}:{class_name}", facts, digest(file, None))
 
 

@@ -27,12 +27,18 @@ def select_tasks(options: argparse.Namespace) -> list[Task]:
     """
     study = options.configuration
     if options.suite is None or not options.task:
-        return [_first_task(options)]
+        task = _first_task(options)
+        task_flags(options).refuse(task.name)
+        return [task]
     given = options.task if isinstance(options.task, list) else [options.task]
     selected = []
-    for word in dict.fromkeys(word for text in given for word in split_tasks(text)):
+    words = list(dict.fromkeys(word for text in given for word in split_tasks(text)))
+    of_folders = any(map(sources.takes_flags, words))
+    for word in words:
         with located(study, "task", word):
-            task = sources.find(word, task_flags(options))
+            # Beside a folder the flags are its own.
+            own = not of_folders or sources.takes_flags(word)
+            task = sources.find(word, task_flags(options) if own else sources.TaskFlags())
             if task.suite != options.suite:
                 raise UsageError(
                     f"task '{word}' is of suite '{task.suite}', not of '{options.suite}': supernet-bench run"
@@ -72,7 +78,12 @@ def _first_task(options: argparse.Namespace) -> Task:
 
 def split_tasks(text: str) -> list[str]:
     """Return the tasks of ``--task T,T``; the path of an existing folder may contain commas."""
-    return split_words(text, lambda word: os.path.isdir(os.path.expanduser(word.partition(":")[2])))
+
+    def is_folder(word: str) -> bool:
+        kind, _, folder = word.partition(":")
+        return "," not in kind and os.path.isdir(os.path.expanduser(folder))
+
+    return split_words(text, is_folder)
 
 
 def select_methods(options: argparse.Namespace, task: Task) -> dict[str, MethodRef]:

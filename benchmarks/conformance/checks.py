@@ -85,6 +85,8 @@ def check_contract(runs: Runs) -> Check:
     if IGNORED in outcome["message"]:
         return Check(name, FAILED, sanitize(outcome["message"], 400), reason, READ)
     tuned = runs.tuned.outcome if runs.tuned else {"status": "done", "message": ""}
+    if crash := _crash(tuned=runs.tuned):
+        return Check(name, OPEN, crash)
     if tuned["status"] == "failed" or IGNORED in tuned["message"]:
         observed = f"under external tuning: {sanitize(tuned['message'], 400)}"
         fix = f"Every trial is a run of its own under other options. {READ}"
@@ -125,6 +127,8 @@ def check_budget(runs: Runs) -> Check:
         return Check(name, FAILED, "; ".join(faults), reason, fix)
     if runs.refused is None:
         return Check(name, OPEN, NOT_ENDED)
+    if crash := _crash(refused=runs.refused):
+        return Check(name, OPEN, crash)
     refused = runs.refused.outcome
     if refused["status"] == "failed" or refused.get("stopped_by") == "seconds":
         reason = "On a slower machine or a smaller budget the allowance ends earlier than you planned for."
@@ -172,6 +176,11 @@ def check_seeding(runs: Runs) -> Check:
     )
     if runs.perturbed is None or runs.reseeded is None:
         return Check(name, OPEN, NOT_ENDED)
+    crash = _crash(
+        repeated=runs.repeated, rehashed=runs.rehashed, perturbed=runs.perturbed, reseeded=runs.reseeded
+    )
+    if crash:
+        return Check(name, OPEN, crash)
     if runs.repeated is not None and runs.repeated.digest != run.digest:
         fix = (
             "Draw every random number from lab.rng (or numpy.random.default_rng([lab.seed, ...])), decide"
@@ -208,6 +217,8 @@ def check_random_state(runs: Runs) -> Check:
         return Check(name, FAILED, f"global random state was used: {places}", reason, fix)
     if runs.perturbed is None:
         return Check(name, OPEN, NOT_ENDED)
+    if crash := _crash(perturbed=runs.perturbed, repeated=runs.repeated, rehashed=runs.rehashed):
+        return Check(name, OPEN, crash)
     if runs.perturbed.digest != run.digest:
         if _repeats(runs) and runs.rehashed is not None and runs.rehashed.digest == run.digest:
             observed = f"other global random states change the result: {difference(run, runs.perturbed)}"
@@ -221,6 +232,8 @@ def check_resume(runs: Runs) -> Check:
     name = "resume"
     if runs.resumed is None:
         return Check(name, OPEN, NOT_ENDED)
+    if crash := _crash(resumed=runs.resumed, repeated=runs.repeated):
+        return Check(name, OPEN, crash)
     if not _repeats(runs):
         return Check(name, OPEN, "two undisturbed runs differ already: see seeding")
     times = f"killed {runs.resumed.interruptions} time{'s' * (runs.resumed.interruptions != 1)}"
@@ -271,6 +284,14 @@ def check_test_split(runs: Runs) -> Check:
     if observed is None:
         return Check(name, OPEN, NOT_ENDED)
     return Check(name, OK, "not touched")
+
+
+def _crash(**runs: FinishedRun | None) -> str:
+    """Return a line on the first of some runs whose process ended without an outcome; empty if none did."""
+    for name, run in runs.items():
+        if run is not None and run.crashed:
+            return f"the run '{name}' crashed: {sanitize(run.outcome['message'], 200)}"
+    return ""
 
 
 def _repeats(runs: Runs) -> bool:

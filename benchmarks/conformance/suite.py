@@ -65,7 +65,7 @@ class FinishedRun:
     """Outcome of one run, its calls of the Lab as ``(call, key)``, and the instrumented Lab's observations.
 
     ``observed`` is None if the run never had a Lab, or did not close it; ``private`` is that of
-    ``Observations`` all the same.
+    ``Observations`` all the same. ``crashed``: its process ended without an outcome.
     """
 
     outcome: SearchOutcome
@@ -73,6 +73,7 @@ class FinishedRun:
     observed: Observations | None = None
     interruptions: int = 0
     private: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    crashed: bool = False
 
     @property
     def well(self) -> bool:
@@ -338,7 +339,8 @@ class _Suite:
         observed = Observations.read(search.folder / "scratch")
         complete = observed if observed is not None and observed.complete else None
         private = observed.private if observed is not None else {}
-        return FinishedRun(outcome, _calls(search.folder), complete, interruptions, private)
+        calls = _calls(search.folder)
+        return FinishedRun(outcome, calls, complete, interruptions, private, search.crashed)
 
 
 def _calls(folder: Path) -> list[tuple[str, str]]:

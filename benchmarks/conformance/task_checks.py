@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MENDED = "Mend what it names."
+"""Fix of a fault that is the user's and not the task's."""
 BATCHES = 3
 """Batches of a stream that are compared."""
 SEED, OTHER_SEED = 1, 2
@@ -92,7 +94,10 @@ def _run(trial: TaskTrial, name: str, check: Callable[[TaskTrial], str], reason:
         return Check(name, OK, check(trial))
     except UnjudgedError as error:
         return Check(name, OPEN, sanitize(error, 200))
-    except (FaultError, UsageError) as error:
+    except UsageError as error:
+        lines = "; ".join(str(error).splitlines())
+        return Check(name, FAILED, sanitize(lines, 400), "A plan refuses the task with this message.", MENDED)
+    except FaultError as error:
         return Check(name, FAILED, sanitize(error, 400), reason, fix)
     except Exception as error:  # a stranger's task may raise anything
         return Check(name, FAILED, sanitize(f"{type(error).__name__}: {error}", 400), reason, fix)
@@ -272,6 +277,8 @@ def check_sealing(trial: TaskTrial) -> str:
     """Check that a process without the test split cannot score."""
     try:
         _score(trial, trial.unsealed())
+    except UnjudgedError:
+        raise
     except Exception as error:
         return f"refused: {sanitize(error, 80)}"
     raise FaultError("score() gives figures without the sealed folder")

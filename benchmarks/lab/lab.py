@@ -14,6 +14,7 @@ from torch import nn
 
 from benchmarks.api import (
     OLD_TARGET,
+    ORIGINS,
     Budget,
     Candidate,
     Checkpoint,
@@ -254,6 +255,7 @@ class BenchLab(LabBookkeeping):
     ) -> Measurement:
         if not 0 < share <= 1:
             raise ValueError(f"lab.evaluate(share={share!r}): a share of the validation data in (0, 1]")
+        _require_network("evaluate", net)
         architecture = self._resolve_architecture(architecture, net.family)
         policy = self._resolve_policy(net.family, architecture, policy)
         key, own = _key(architecture, policy), objective is None and share == 1
@@ -411,6 +413,8 @@ class BenchLab(LabBookkeeping):
         if limit_ms is not None:
             warnings.warn(OLD_TARGET, DeprecationWarning, stacklevel=2)
             target = limit_ms
+        _require_network("candidate", net)
+        self._require_label(origin, target)
         architecture = self._resolve_architecture(architecture, net.family)
         policy = self._resolve_policy(net.family, architecture, policy)
         key = f"{architecture.key()} {origin} {target}"
@@ -456,6 +460,23 @@ class BenchLab(LabBookkeeping):
 
     # arguments of calls
 
+    def _require_label(self, origin: str, target: float | Window | None) -> None:
+        """Refuse a candidate whose origin or target would put it beside all other methods' rows.
+
+        Raises:
+            ContractViolationError: another origin than ``ORIGINS``, or a target that the run does not have.
+        """
+        if origin not in ORIGINS:
+            raise ContractViolationError(
+                f"lab.candidate(origin={origin!r}): no such origin, choose one of {', '.join(ORIGINS)}"
+            )
+        targets = dict.fromkeys((*self.limits, *(limit for limit, _ in self.given if limit is not None)))
+        if target is not None and target not in list(targets):
+            raise ContractViolationError(
+                f"lab.candidate(target={target}): no target of this run, choose one of lab.limits:"
+                f" {', '.join(map(str, targets))}"
+            )
+
     def _limit_fields(self, limit: float | Window | None) -> dict[str, object]:
         """Return the fields of a record that hold a candidate's limit."""
         if isinstance(limit, Window):
@@ -483,6 +504,19 @@ class BenchLab(LabBookkeeping):
     def _validate(self, module: nn.Module, device: str | None = None) -> Measurement:
         pairs, precision = self.validation, "fp32" if precisions.is_low_precision(module) else self._precision
         return self._task.evaluate(module, pairs, device or self.device, precision)
+
+
+def _require_network(call: str, net: object) -> None:
+    """Refuse a first argument that is no network.
+
+    Raises:
+        ContractViolationError: it is something else, as where the arguments are swapped.
+    """
+    if not isinstance(net, SuperNet):
+        raise ContractViolationError(
+            f"lab.{call}(net, architecture): its first argument is of type {type(net).__name__}, are the two"
+            " swapped? First comes the network of lab.supernet() or lab.inherit()"
+        )
 
 
 def _key(architecture: Architecture, policy: Mapping[str, str] | None) -> str:

@@ -90,6 +90,8 @@ class SupervisedSearch:
         self._terminated: float | None = None
         self._message, self._seconds = "", 0.0
         self._oversight: SearchOversight | None = None
+        self.crashed = False
+        """True once its process has ended without an outcome, for which no method need be to blame."""
         self.beat: Beat = {}
         """Last heartbeat of this session; empty before the first."""
 
@@ -183,6 +185,7 @@ class SupervisedSearch:
         elif self._terminated is not None:
             outcome = self._write("budget" if self.beat else "failed", self._message, self._seconds)
         else:
+            self.crashed = True
             outcome = self._write("failed", _died(code))
         if books.aside:
             set_aside(self.folder)

@@ -31,6 +31,7 @@ from benchmarks.runs.channel import Channel, Pulse, ReportedClock, ReportedJourn
 from benchmarks.runs.executor import ASK_TO_STOP, hold_lock
 from benchmarks.runs.heartbeat import JOURNAL
 from benchmarks.runs.job import LeaderCandidate, ReferenceJob, ScoreJob, SearchJob
+from benchmarks.suggestions import suggest
 
 if TYPE_CHECKING:
     from benchmarks.lab.lab import BenchLab
@@ -238,7 +239,8 @@ def _take_proposals(method: Method, lab: BenchLab) -> tuple[str, str]:
             from benchmarks.lab.candidates import ContractViolationError
 
             raise ContractViolationError(
-                f"search() returned {candidates!r}: yield what lab.candidate(...) returns"
+                "yield what lab.candidate(...) returns: search() returned a value of type"
+                f" {type(candidates).__name__}"
             )
         for candidate in candidates:
             if not lab.accept(candidate):
@@ -314,4 +316,12 @@ def _describe(error: BaseException, source: str) -> str:
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     expected = isinstance(error, UsageError) or type(error).__name__ == "ContractViolationError"
     kind = "" if expected else f"{type(error).__name__}: "
-    return f"{kind}{error}{place}"[:500] or type(error).__name__
+    return f"{kind}{error}{_nearest(error)}{place}"[:500] or type(error).__name__
+
+
+def _nearest(error: BaseException) -> str:
+    """Return a hint at the public attribute nearest to one that an object lacks; empty if there is none."""
+    if not isinstance(error, AttributeError) or not error.name:
+        return ""
+    names = (name for name in object.__dir__(error.obj) if not name.startswith("_"))
+    return f". {near}" if (near := suggest(error.name, names)) else ""

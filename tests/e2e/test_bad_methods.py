@@ -15,7 +15,11 @@ BROKEN = {
     "Raises": ("failed", "ValueError: out of ideas (bad_methods.py:", 1),
     "Imports": ("failed", "ModuleNotFoundError: No module named 'no_such_module' (bad_methods.py:", 0),
     "Nothing": ("failed", "search() ended without a candidate", 0),
-    "NoIterable": ("failed", "search() returned None", 0),
+    "NoIterable": (
+        "failed",
+        "yield what lab.candidate(...) returns: search() returned a value of type NoneType",
+        0,
+    ),
     "Nonsense": ("failed", "search() yielded '42'", 1),
     "Forged": ("failed", "yield what lab.candidate(...) returns", 0),
     "Twice": ("failed", "candidate 0 twice", 1),

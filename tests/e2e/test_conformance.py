@@ -13,6 +13,11 @@ CHECKS = ["contract", "budget", "seeding", "random-state", "resume", "export", "
 BROKEN = {
     # class of unfair_methods.py: the check that it fails, and what must be said
     "Crashes": ("contract", "ValueError: out of ideas (unfair_methods.py:"),
+    "OwnTarget": (
+        "contract",
+        "lab.candidate(target=12345.0): no target of this run, choose one of lab.limits",
+    ),
+    "OwnOrigin": ("contract", "lab.candidate(origin='mine'): no such origin, choose one of inherited"),
     "LooksInside": ("contract", "takes lab.family (unfair_methods.py:"),
     "Greedy": ("budget", "evaluations: asked for 1, 0 left; 0 candidates"),
     "Unmetered": ("budget", "were charged"),

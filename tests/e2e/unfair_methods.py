@@ -34,6 +34,20 @@ class Crashes(Method):
         raise ValueError("out of ideas")
 
 
+class OwnTarget(Method):
+    name = "own-target"
+
+    def search(self, lab):
+        yield lab.candidate(lab.supernet(), lab.space.smallest(), target=12345.0)
+
+
+class OwnOrigin(Method):
+    name = "own-origin"
+
+    def search(self, lab):
+        yield lab.candidate(lab.supernet(), lab.space.smallest(), origin="mine")
+
+
 class Greedy(Method):
     """Evaluates for ever, having proposed nothing."""
 

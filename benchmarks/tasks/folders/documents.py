@@ -18,7 +18,7 @@ from benchmarks.tasks.bert import BertTask
 from benchmarks.tasks.datasets import Say, sha256
 from benchmarks.tasks.folders import settings
 from benchmarks.tasks.folders.lines import PACKED, Report, read_lines, unpacked_name
-from benchmarks.tasks.folders.splits import assign, drawn_size
+from benchmarks.tasks.folders.splits import assign, draw_split
 from benchmarks.tasks.prepared_data import RawData, read_info, write_info
 from benchmarks.tasks.tiers import Tier
 
@@ -87,6 +87,7 @@ class FolderText(BertTask):
             "fixed": settings.names_vocabulary(self.declaration.tiers, tier.name),
             "files": [f"{path.name} {sha256(path)}" for path in text_files(folder).values()],
             "pieces": list(pieces),
+            "batch": int(tier.recipe["batch_tokens"]),
             "code": code,
         }
         opened, sealed, info = raw.folders(
@@ -115,14 +116,27 @@ class FolderText(BertTask):
             size = int(fewer[1].replace(",", ""))
             self._report.facts.append(f"vocabulary: {size:,} word pieces, the text gives no {tier.vocab:,}")
             text.write_open(texts, folder, {}, tier.data, size, say, pieces)
-        info = read_info(folder)
-        for split in ("train", "valid"):
-            with np.load(folder / f"{split}.npz", allow_pickle=False) as arrays:
-                rows = int(arrays["length"].sum()) // int(tier.data["length"])
-            if rows < REQUIRED:
+        needed = read_info(folder)["vocab"]
+        if needed > tier.vocab and not pieces:
+            if fixed:
                 raise UsageError(
-                    f"{self.name}: the text of {split} fills {rows} rows of {tier.data['length']} tokens:"
-                    " give more text, or shorter rows (data.length in task.toml)"
+                    f"vocab = {tier.vocab}: single characters of the text need {needed:,} word pieces\n"
+                    f"set vocab to {needed} or more in task.toml"
+                )
+            self._report.facts.append(
+                f"vocabulary: {needed:,} word pieces, the text has more single characters than {tier.vocab:,}"
+            )
+        info, length = read_info(folder), int(tier.data["length"])
+        batch = settings.items_of_batch(self.name, tier, length, "row")
+        for split, needed in (("train", max(REQUIRED, batch)), ("valid", REQUIRED)):
+            with np.load(folder / f"{split}.npz", allow_pickle=False) as arrays:
+                rows = (int(arrays["length"].sum()) + len(arrays["length"])) // (length - 1)
+            if rows < needed:
+                raise UsageError(
+                    f"{self.name}: the text of {split} fills {rows} rows of {length} tokens, of {needed} that"
+                    " are needed\n"
+                    "give more text, shorter rows (data.length in task.toml), or smaller batches"
+                    " (recipe.batch_tokens)"
                 )
         write_info(folder, {**info, "notes": self._report.notes()})
 
@@ -159,7 +173,7 @@ def read(folder: Path, data: JsonView, report: Report) -> text.Texts:
     files = text_files(folder)
     given: Mapping[str, object] = data.get("splits", {})
     named = any(name.lower().startswith("train") for name in files) or "train" in given
-    chosen = assign(given if named else {**given, "train": list(files)}, files, report)
+    chosen = assign(folder, given if named else {**given, "train": list(files)}, files, report)
     how = data.get("documents")
 
     def documents(names: Sequence[str]) -> list[str]:
@@ -167,19 +181,30 @@ def read(folder: Path, data: JsonView, report: Report) -> text.Texts:
 
     pools = {"train": documents(chosen.train), "valid": documents(chosen.valid)}
     tests = {label: documents([name]) for label, name in chosen.tests.items()}
+    filled = {"train": chosen.train, "valid": chosen.valid}
+    filled |= {label: (name,) for label, name in chosen.tests.items()}
+    for split, names in filled.items():
+        if names and not {**pools, **tests}[split]:
+            lines = sum(len(read_lines(files[name], Report())) for name in names)
+            paths = ", ".join(files[name].name for name in names)
+            raise UsageError(
+                f"'{folder}': no document for {split} in {paths}: {lines:,} lines were read, none with text\n"
+                f'put text there, or name other files: [splits] {split} = "NAME" in task.toml'
+            )
     seed = int(data.get("seed", 1))
     if not tests:
-        most = chosen.drawn.get("test") or drawn_size(len(pools["train"]), int(data["test"]))
-        tests["test"], pools["train"] = draw(pools["train"], most, seed)
+        asked = chosen.drawn.get("test")
+        tests["test"], pools["train"] = draw_split(
+            folder, "test", pools["train"], asked, int(data["test"]), draw, seed, "documents"
+        )
         report.facts.append(f"test: {len(tests['test']):,} documents drawn out of train (seed {seed})")
     if not chosen.valid:
-        most = chosen.drawn.get("valid") or drawn_size(len(pools["train"]), int(data["valid"]))
-        pools["valid"], pools["train"] = draw(pools["train"], most, seed + 1)
+        asked = chosen.drawn.get("valid")
+        pools["valid"], pools["train"] = draw_split(
+            folder, "valid", pools["train"], asked, int(data["valid"]), draw, seed + 1, "documents"
+        )
         report.facts.append(f"valid: {len(pools['valid']):,} documents drawn out of train (seed {seed})")
     sizes = {**pools, **tests}
-    for split, kept in sizes.items():
-        if not kept:
-            raise UsageError(f"'{folder}': no documents are left for {split}\nname its files in [splits]")
     train = {hashlib.sha256(document.encode()).digest() for document in pools["train"]}
     for split, kept in sizes.items():
         known = sum(hashlib.sha256(document.encode()).digest() in train for document in kept)

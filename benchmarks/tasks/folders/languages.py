@@ -113,28 +113,38 @@ def check_languages(
     Raises:
         UsageError: most of a side's lines are in the other's language; names file and line.
     """
-    for side in (0, 1):
-        own, other = base(languages[side]), base(languages[1 - side])
-        if own == other or not (_known(own) and _known(other)):
-            continue
-        judged, foreign = 0, []
-        for number in evenly(len(sides[side]), CHECKED):
-            line = sides[side][number]
-            ours, theirs = likeness(line, own, other), likeness(line, other, own)
-            judged += bool(ours or theirs)
-            if theirs > ours and theirs >= (SCRIPT_FOREIGN if _scripted(own, other) else WORDS_FOREIGN):
-                foreign.append(number)
+    codes = base(languages[0]), base(languages[1])
+    if codes[0] == codes[1] or not (_known(codes[0]) and _known(codes[1])):
+        return
+    read = [_foreign_lines(sides[side], codes[side], codes[1 - side]) for side in (0, 1)]
+    mostly = [len(foreign) > judged / 2 for judged, foreign in read]
+    for side, (judged, foreign) in enumerate(read):
         if not foreign:
             continue
-        first = place(paths[side], foreign[0] + 1)
-        if judged >= FEWEST and len(foreign) > judged / 2:
-            example = f"line {foreign[0] + 1}: {shown(sides[side][foreign[0]])}"
-            raise UsageError(
-                f"'{paths[side]}' is to be in {languages[side]}, and {len(foreign):,} of {judged:,} lines"
-                f" read as {languages[1 - side]}, such as {example}\n"
+        own, other = languages[side], languages[1 - side]
+        if judged >= FEWEST and mostly[side]:
+            remedy = (
                 f"are the sides swapped? --source {languages[1]} --target {languages[0]}"
+                if all(mostly)
+                else f"both sides read as {other}: put the {own} text into {paths[side].name}"
             )
-        report.count(f"lines of the {languages[side]} side that read as {other}", first, len(foreign))
+            raise UsageError(
+                f"'{paths[side]}' is to be in {own}, and {len(foreign):,} of {judged:,} lines read as {other}"
+                f", such as line {foreign[0] + 1}: {shown(sides[side][foreign[0]])}\n{remedy}"
+            )
+        first = place(paths[side], foreign[0] + 1)
+        report.count(f"lines of the {own} side that read as {codes[1 - side]}", first, len(foreign))
+
+
+def _foreign_lines(lines: Sequence[str], own: str, other: str) -> tuple[int, list[int]]:
+    """Return the number of judged lines, and the indices of those that are in the other language."""
+    judged, foreign = 0, []
+    for number in evenly(len(lines), CHECKED):
+        ours, theirs = likeness(lines[number], own, other), likeness(lines[number], other, own)
+        judged += bool(ours or theirs)
+        if theirs > ours and theirs >= (SCRIPT_FOREIGN if _scripted(own, other) else WORDS_FOREIGN):
+            foreign.append(number)
+    return judged, foreign
 
 
 def likeness(line: str, language: str, against: str) -> float:

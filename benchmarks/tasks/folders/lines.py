@@ -81,7 +81,7 @@ def read_lines(path: Path, report: Report, *, tabs: bool = False) -> list[str]:
         tabs: keep tabs, which separate the columns of a table.
 
     Raises:
-        UsageError: the file is not UTF-8 text; the message names file and line.
+        UsageError: the file is not UTF-8 text, which names the line, or has no line feeds.
     """
     data = read_bytes(path)
     for mark, encoding in _MARKS.items():
@@ -90,6 +90,11 @@ def read_lines(path: Path, report: Report, *, tabs: bool = False) -> list[str]:
                 f"'{path}' is {encoding}, not UTF-8\n"
                 f"convert it: iconv -f {encoding} -t UTF-8 {path.name} > {path.name}.utf8"
             )
+    if b"\r" in data and b"\n" not in data:
+        raise UsageError(
+            f"'{path}' ends its lines by carriage returns alone, as old Macs did\n"
+            f"convert it: tr '\\r' '\\n' < {path.name} > {path.name}.lf"
+        )
     if data.startswith(b"\xef\xbb\xbf"):
         data = data[3:]
         report.count("byte-order marks removed", path.name)

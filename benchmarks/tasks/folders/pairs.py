@@ -14,7 +14,7 @@ from benchmarks.api import UsageError
 from benchmarks.tasks.corpus import Corpus, Pair
 from benchmarks.tasks.folders import languages
 from benchmarks.tasks.folders.lines import PACKED, Report, place, read_lines, shown, unpacked_name
-from benchmarks.tasks.folders.splits import assign, drawn_size
+from benchmarks.tasks.folders.splits import assign, draw_split
 from supernet.interop.fairseq.databin import read_dictionary, read_sentences
 
 LINES, TABLE, DATA_BIN = "lines", "table", "data-bin"
@@ -107,30 +107,56 @@ def read(folder: Path, how: Reading, report: Report) -> Corpus:
         UsageError: a file is damaged or its sides do not belong together; names file and line.
     """
     files = pair_files(folder, how.source, how.target)
-    chosen = assign(how.splits, files, report)
+    if how.columns and not any(file.kind == TABLE for file in files.values()):
+        raise UsageError(
+            f"columns = {list(how.columns)} in task.toml is for tables, and '{folder}' has no .tsv\n"
+            "leave it out, or put a table there"
+        )
+    chosen = assign(folder, how.splits, files, report)
     pools: dict[str, list[Pair]] = {}
     tests: dict[str, list[Pair]] = {}
     for split, names in (("train", chosen.train), ("valid", chosen.valid)):
         pools[split] = [pair for name in names for pair in _read(files[name], split, how, report)]
     for label, name in chosen.tests.items():
         tests[label] = _read(files[name], label, how, report)
+    given = {"train": chosen.train, "valid": chosen.valid}
+    given |= {label: (name,) for label, name in chosen.tests.items()}
+    for split, names in given.items():
+        if names and not {**pools, **tests}[split]:
+            raise UsageError(_no_pairs(folder, split, [files[name] for name in names], report))
     if not tests:
-        most = chosen.drawn.get("test") or drawn_size(len(pools["train"]), how.test)
-        tests["test"], pools["train"] = draw(pools["train"], most, how.seed)
+        asked = chosen.drawn.get("test")
+        tests["test"], pools["train"] = draw_split(
+            folder, "test", pools["train"], asked, how.test, draw, how.seed, "pairs"
+        )
         report.facts.append(_drawn_note("test", tests["test"], how))
     if not chosen.valid:
-        most = chosen.drawn.get("valid") or drawn_size(len(pools["train"]), how.valid)
-        pools["valid"], pools["train"] = draw(pools["train"], most, how.seed + 1)
+        asked = chosen.drawn.get("valid")
+        pools["valid"], pools["train"] = draw_split(
+            folder, "valid", pools["train"], asked, how.valid, draw, how.seed + 1, "pairs"
+        )
         report.facts.append(_drawn_note("valid", pools["valid"], how))
-    for split, pairs in (*pools.items(), *tests.items()):
-        if not pairs:
-            raise UsageError(
-                f"'{folder}': no sentence pairs are left for {split}\nname its files in [splits]"
-            )
     _report_duplicates(pools, tests, report)
-    sizes = {**pools, **tests}
-    report.facts.insert(0, "pairs: " + ", ".join(f"{name} {len(pairs):,}" for name, pairs in sizes.items()))
     return Corpus(pools["train"], pools["valid"], tests)
+
+
+def _no_pairs(folder: Path, split: str, files: Sequence[PairFile], report: Report) -> str:
+    """Return the message for a split whose files give no pair."""
+    paths = " and ".join(path.name for file in files for path in file.paths)
+    empty, _ = report.counts.get(_empty_sides(split), (0, ""))
+    read_lines_ = (
+        f"{empty:,} pairs of lines were read, each with an empty side" if empty else "no line was read"
+    )
+    return (
+        f"'{folder}': no sentence pair for {split} in {paths}: {read_lines_}\n"
+        f'put a sentence and its translation on each line, or name other files: [splits] {split} = "NAME" in'
+        " task.toml"
+    )
+
+
+def _empty_sides(split: str) -> str:
+    """Return the words that count the pairs of a split without one of their sides."""
+    return f"pairs with an empty side left out of {split}"
 
 
 def _drawn_note(split: str, pairs: Sequence[Pair], how: Reading) -> str:
@@ -149,7 +175,7 @@ def _read(file: PairFile, split: str, how: Reading, report: Report) -> list[Pair
     pairs, copies = [], 0
     for number, pair in enumerate(zip(*sides, strict=True), 1):
         if not (pair[0] and pair[1]):
-            report.count(f"pairs with an empty side left out of {split}", place(paths[not pair[1]], number))
+            report.count(_empty_sides(split), place(paths[not pair[1]], number))
             continue
         copies += pair[0] == pair[1] and any(map(str.isalpha, pair[0]))
         pairs.append(pair)

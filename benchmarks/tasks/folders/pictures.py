@@ -74,27 +74,35 @@ class FolderImages(VisionTask):
         """Prepare the folder's images, or find them prepared: equal files are read once.
 
         Raises:
-            UsageError: an image is damaged, or the classes of the splits differ; names the file.
+            UsageError: an image is damaged, the classes of the splits differ, or a split has too few images.
         """
         report, folder = Report(), self.declaration.place()
         splits = class_files(folder, report)
         side, channels = int(tier.model["image"]), int(tier.model["channels"])
+        tokens = int(tier.workload["source_len"])
+        batch = settings.items_of_batch(self.name, tier, tokens, "image")
+
+        def read_enough() -> images.Splits:
+            read_splits = read(splits, tier.data, side, channels, report, progress)
+            require_images(self.name, read_splits, batch)
+            return read_splits
+
         raw = RawData(
             name=f"{self.name}-{tier.name}",
-            reader=lambda: read(splits, tier.data, side, channels, report, progress),
+            reader=read_enough,
             declared={},
             settings=tier.data,
             reproducible=True,
             cache=cache,
             say=progress,
         )
-        tokens = int(tier.workload["source_len"])
         files = [p for classes in splits.values() for paths in classes.values() for p in paths]
         code = [Path(images.__file__), *sorted(Path(__file__).parent.glob("*.py"))]
         inputs = {
             "side": side,
             "channels": channels,
             "tokens": tokens,
+            "batch": batch,
             "files": [f"{path.relative_to(folder).as_posix()} {sha256(path)}" for path in files],
             "code": [sha256(path) for path in code],
         }
@@ -217,6 +225,36 @@ def read(
     }
     digests["classes"] = hashlib.sha256("\n".join(names).encode()).hexdigest()
     return images.Splits(arrays["train"], arrays["test"], digests, (), arrays["valid"])
+
+
+def require_images(task: str, splits: images.Splits, batch: int) -> None:
+    """Refuse splits that are too small to train and to judge a network.
+
+    Args:
+        task: name of the task.
+        splits: images of all splits.
+        batch: images of one training batch.
+
+    Raises:
+        UsageError: validation or test data are empty, or training data fill no batch.
+    """
+    assert splits.valid is not None
+    counts = {
+        name: len(part["labels"])
+        for name, part in (("train", splits.train), ("valid", splits.valid), ("test", splits.test))
+    }
+    held = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    for name in ("test", "valid"):
+        if not counts[name]:
+            raise UsageError(
+                f"{task}: no image can be drawn for {name} ({held}): a class gives one up if it has two that"
+                f" differ\nadd images to the classes, or a folder {name}/ with a folder for each class"
+            )
+    if counts["train"] < batch:
+        raise UsageError(
+            f"{task}: train has {counts['train']:,} images ({held}), and one training batch takes {batch:,}\n"
+            "add images, or make batches smaller (recipe.batch_tokens in task.toml)"
+        )
 
 
 def load(path: Path, side: int, channels: int, report: Report) -> NDArray[np.uint8]:

@@ -15,20 +15,28 @@ from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject
 from benchmarks.suggestions import suggest, unknown
 from benchmarks.tasks import DEVICES
+from benchmarks.tasks.folders import splits
 from benchmarks.tasks.tiers import Table, Tier, merged, tier_of, tier_table
 
 TEXT, MLM, IMAGES = KINDS = ("text", "mlm", "images")
 FILE = "task.toml"
 """File with the settings in the folder itself."""
-OPTIONS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
+OPTIONS: Mapping[str, Mapping[str, type]] = {
     TEXT: {
-        "name": (str,), "source": (str,), "target": (str,), "tokenizer": (str,), "pretokenized": (str,),
-        "columns": (list,), "splits": (dict,), "seed": (int,),
+        "name": str, "source": str, "target": str, "tokenizer": str, "pretokenized": str,
+        "columns": list, "splits": dict, "seed": int,
     },
-    MLM: {"name": (str,), "documents": (str,), "splits": (dict,), "seed": (int,)},
-    IMAGES: {"name": (str,), "seed": (int,)},
+    MLM: {"name": str, "documents": str, "splits": dict, "seed": int},
+    IMAGES: {"name": str, "seed": int},
 }  # fmt: skip
-"""Kind of folder -> option -> its types."""
+"""Kind of folder -> option -> its type."""
+TYPE_WORDS = {
+    str: "a text", int: "a whole number", float: "a number", bool: "true or false", list: "a list",
+    tuple: "a list", dict: "a table",
+}  # fmt: skip
+"""Type of a setting -> words for messages."""
+VOCABULARIES = range(6, 2**31)
+"""Allowed sizes of a vocabulary: more than the five special tokens, and what sentencepiece can count."""
 CHOICES = {"pretokenized": ("none", "moses"), "documents": ("blank-lines", "lines", "files")}
 """Option -> its values."""
 OURS = Path(__file__).parents[1]
@@ -84,8 +92,16 @@ def check(kind: str, table: Table, where: str) -> None:
         if name not in known:
             allowed = [*known, "all", *tiers_of(kind)]
             raise unknown(f"setting of {kind} in {where}", name, allowed, "see docs/own.md")
-        if type(value) not in known[name]:
-            raise UsageError(f"{where}: {name} = {value!r}: a {known[name][0].__name__} is needed")
+        if type(value) is not known[name]:
+            raise UsageError(f"{where}: {name} = {value!r}: {TYPE_WORDS[known[name]]} is needed")
+        if name == "name" and not re.search("[A-Za-z0-9]", str(value)):
+            raise UsageError(f"{where}: name = {value!r}: a Latin letter or a digit is needed in it")
+        if name == "seed" and isinstance(value, int) and value < 0:
+            raise UsageError(f"{where}: seed = {value}: 0 or more is needed")
+        if isinstance(value, list) and not (value and all(isinstance(column, str) for column in value)):
+            raise UsageError(f'{where}: {name} = {value!r}: names are needed, such as ["en", "fr"]')
+        if isinstance(value, dict):
+            splits.check_table(value, where)
         if name in CHOICES and value not in CHOICES[name]:
             raise UsageError(f"{where}: {name} = {value!r}: choose {' or '.join(CHOICES[name])}")
     for tier, own in tiers.items():
@@ -140,6 +156,26 @@ def tier(kind: str, task: str, name: str, device: str, tiers: Mapping[str, Table
     return tier_of(task, name, device, merged(table, {"data": data}))
 
 
+def items_of_batch(task: str, tier: Tier, tokens: int, item: str) -> int:
+    """Return the number of items in one training batch.
+
+    Args:
+        task: name of the task.
+        tokens: tokens of one item.
+        item: word for an item.
+
+    Raises:
+        UsageError: a batch is smaller than one item.
+    """
+    batch = int(tier.recipe["batch_tokens"])
+    if batch < tokens:
+        raise UsageError(
+            f"{task} {tier.name}: recipe.batch_tokens is {batch:,}, and one {item} takes {tokens:,} tokens\n"
+            f"set it to {tokens:,} or more in task.toml"
+        )
+    return batch // tokens
+
+
 def names_vocabulary(tiers: Mapping[str, Table], name: str) -> bool:
     """Return whether the user's own tables set the vocabulary of a tier."""
     return any("vocab" in tiers.get(table, {}) for table in ("all", name))
@@ -164,6 +200,12 @@ def _check(own: Table, base: Table, where: str) -> None:
                 _check_type(inner, base[key].get(name), f"{where}.{key}.{name}")
         else:
             _check_type(value, base.get(key), f"{where}.{key}")
+            if key == "vocab":
+                for size in _by_device(value):
+                    if not isinstance(size, int) or size not in VOCABULARIES:
+                        raise UsageError(
+                            f"{where}.vocab = {size}: a whole number of {VOCABULARIES[0]} or more is needed"
+                        )
 
 
 def _recipe_fields() -> list[str]:
@@ -198,7 +240,7 @@ def _check_type(value: object, like: object, where: str) -> None:
                 else isinstance(one_value, type(pattern))
             )
             if not fits:
-                kind = "a number" if number else f"a {type(pattern).__name__}"
+                kind = TYPE_WORDS[float if number else type(pattern)]
                 raise UsageError(f"{where} = {json.dumps(one_value)}: {kind} is needed, such as {pattern!r}")
 
 

@@ -127,6 +127,21 @@ class TaskFlags:
     target: str | None = None
     settings: Path | None = None
 
+    def refuse(self, task: str) -> None:
+        """Refuse flags that have no effect on a task whose data is no folder.
+
+        Raises:
+            UsageError: a flag is given.
+        """
+        values = {"--source": self.source, "--target": self.target, "--task-settings": self.settings}
+        given = [f"{flag} {value}" for flag, value in values.items() if value is not None]
+        if given:
+            kinds = "text:FOLDER" if self.settings is None else "text:FOLDER, mlm:FOLDER or images:FOLDER"
+            raise UsageError(
+                f"{', '.join(given)}: no effect on {task}, only on {kinds}\n"
+                "leave it out, or name a folder: --task text:FOLDER"
+            )
+
 
 def is_word(word: str) -> bool:
     """Return whether a word after ``--task`` names a folder or a file, not an installed task."""
@@ -143,11 +158,23 @@ def find(word: str, flags: TaskFlags) -> Task:
     if not is_word(word):
         if word.endswith(".py"):
             raise UsageError(f"--task {word}: name the class after a colon: --task {word}:MyTask")
-        return tasks.get_task(word)
+        task = tasks.get_task(word)
+        flags.refuse(word)
+        return task
     kind, _, rest = word.partition(":")
-    declaration = _folder_task(kind, Path(rest), flags) if kind in KINDS else _file_task(word)
+    declaration: FolderTask | FileTask
+    if kind in KINDS:
+        declaration = _folder_task(kind, Path(rest), flags)
+    else:
+        declaration = _file_task(word)
+        flags.refuse(word)
     tasks.declare(declaration)
     return declaration.load()
+
+
+def takes_flags(word: str) -> bool:
+    """Return whether a word after ``--task`` names a folder, with which ``TaskFlags`` go."""
+    return is_word(word) and word.partition(":")[0] in KINDS
 
 
 def _folder_task(kind: str, folder: Path, flags: TaskFlags) -> FolderTask:

@@ -78,7 +78,7 @@ class FolderTranslation(MTTask):
         """Prepare the folder's pairs, or find them prepared: equal files are read once.
 
         Raises:
-            UsageError: a file is damaged or its sides do not belong together; names file and line.
+            UsageError: a file is damaged, or its sides do not belong together; names file and line.
         """
         self._report = Report()
         folder, how = self.declaration.place(), self._how(tier.data)
@@ -124,6 +124,7 @@ class FolderTranslation(MTTask):
         (folder / corpus.VOCABULARY).write_bytes(model)
         subwords = corpus.load_vocabulary(folder)
         most = min(int(tier.data["max_tokens"]), int(tier.model["max_positions"]))
+        sizes: dict[str, int] = {}
         for split, split_pairs in (("train", read.train), ("valid", read.valid)):
             sides = [subwords.encode([pair[side] for pair in split_pairs]) for side in (0, 1)]
             kept = [i for i in range(len(split_pairs)) if max(len(sides[0][i]), len(sides[1][i])) < most]
@@ -137,11 +138,14 @@ class FolderTranslation(MTTask):
                     f"{self.name}: every pair of {split} has {most} subwords or more\n"
                     f"raise data.max_tokens and model.max_positions in [{tier.name}] of task.toml"
                 )
+            sizes[split] = len(kept)
             corpus.write_pairs(folder / f"{split}.npz", *([side[i] for i in kept] for side in sides))
         for name, test_pairs in read.tests.items():
             lengths = [len(ids) for ids in subwords.encode([pair[0] for pair in test_pairs])]
             if long := sum(length > int(tier.model["max_positions"]) - 1 for length in lengths):
                 report.facts.append(f"{long:,} sources of {name} are too long for the network: they are cut")
+        sizes |= {name: len(test_pairs) for name, test_pairs in read.tests.items()}
+        report.facts.insert(0, "pairs: " + ", ".join(f"{name} {size:,}" for name, size in sizes.items()))
         splits = {"train": read.train, "valid": read.valid, **read.tests}
         digests = {name: digest(f"{a}\t{b}" for a, b in split) for name, split in splits.items()}
         digests["vocabulary"] = hashlib.sha256(model).hexdigest()
@@ -166,12 +170,20 @@ def learn(sentences: Sequence[str], vocab: int, report: Report, *, fixed: bool) 
         try:
             return corpus.learn(sentences, vocab)
         except UsageError as error:
-            if fixed:
-                raise
             if (most := _MOST.search(str(error))) is not None:
+                if fixed:
+                    raise UsageError(
+                        f"vocab = {vocab}: the text gives at most {int(most[1]):,} subwords\n"
+                        f"set vocab to {most[1]} or less in task.toml, or give more text"
+                    ) from None
                 report.facts.append(f"vocabulary: {int(most[1]):,} subwords, the text gives no {vocab:,}")
                 vocab = int(most[1])
             elif (letters := _LETTERS.search(str(error))) is not None:
+                if fixed:
+                    raise UsageError(
+                        f"vocab = {vocab}: single characters of the text need {int(letters[1]):,} subwords\n"
+                        f"set vocab to {letters[1]} or more in task.toml"
+                    ) from None
                 needed = int(letters[1]) + ROOM
                 report.facts.append(
                     f"vocabulary: {needed:,} subwords, the text has more single characters than {vocab:,}"

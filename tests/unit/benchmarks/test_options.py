@@ -136,6 +136,9 @@ SIZE = Option("size", int, None, low=2, help="how many")
 class Base(Method):
     options = (Option("kind", str, "a", choices=KINDS, help="which"), SIZE)
 
+    def search(self, lab):
+        return ()
+
 class Mine(Base):
     name = "mine"
     options = (*Base.options, Option("count", int, 4, choices=COUNTS, help="n"))
@@ -146,6 +149,9 @@ class Heir(Base):
 
 class Silent(Method):
     name = "silent"
+
+    def search(self, lab):
+        return ()
 """
 
 
@@ -172,7 +178,17 @@ def test_declarations_are_read_without_executing_the_file_and_are_those_of_the_c
     [
         ("options = tuple(x for x in ())", "write literals"),
         ("options = (Option('a', int, 2.5, help='h'),)", "a=2.5: allowed is whole number"),
-        ("options = (Option('a', int, 2),)", "help takes one line"),
+        ("options = (Option('a', int, 2),)", 'option a: help takes one line: help="..."'),
+        (
+            "options = (Option('tries', int, 'three'),)",
+            "option tries: default tries=three: allowed is whole number; help takes one line",
+        ),
+        (
+            "options = Option('a', int, 2, help='h')",
+            r"a tuple is needed, with a comma at its end: \(Option.*,\)",
+        ),
+        ("options = (Option('a', int, 2))", r"a tuple is needed, with a comma at its end: \(Option"),
+        ("needs = Need('probes', 2, why='w')", r"a tuple is needed, with a comma at its end: \(Need"),
         ("options = (Option('a', int, 2, help='h', most=3),)", "most"),
         ("options = (Option('a', int, 2, help='h'),) * 2", "write literals"),
         ("options = (3,)", r"a tuple of Option\(...\)"),

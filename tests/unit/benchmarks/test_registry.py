@@ -60,8 +60,70 @@ def test_a_file_is_described_without_being_executed(mine: Path):
 def test_loading_gives_the_class(mine: Path):
     method = registry.load(registry.find(f"{mine}:Mine").source)
     assert issubclass(method, Method) and method.name == "mine"
-    with pytest.raises(UsageError, match="not a benchmarks.api.Method"):
-        registry.load(f"{mine}:raise_when_imported")
+    mine.write_text(MINE + "\nclass Plain:\n    pass\n")
+    for name in ("raise_when_imported", "Plain"):
+        with pytest.raises(
+            UsageError, match="not a benchmarks.api.Method but .*: derive its class from Method"
+        ):
+            registry.load(f"{mine}:{name}")
+
+
+HEAD = "from benchmarks.api import Method\nimport elsewhere\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("class Mine:\n    name = 'mine'\n", r"does not derive from Method\n.*class Mine\(Method\):"),
+        ("class Mine(object):\n    name = 'mine'\n", "does not derive from Method"),
+        (
+            "class Mine(Method):\n    name = 'mine'\n    summary = 'a search'\n",
+            "has no search\nwrite: def search",
+        ),
+        (
+            "class Mine(Method):\n    name = 'mine'\n    def search(self): ...\n",
+            "line 5: search of Mine cannot be called",
+        ),
+        ("class Mine(Method):\n    name = 'mine'\n    def search(): ...\n", "cannot be called with"),
+        (
+            "class Mine(Method):\n    name = 'mine'\n    def search(self, lab, more): ...\n",
+            "cannot be called",
+        ),
+        (
+            "class Mine(Method):\n    name = 'mine'\n    def search(self, lab, *, more): ...\n",
+            "cannot be called",
+        ),
+        (
+            "class Mine(Method):\n    name = 'mine'\n    async def search(self, lab): ...\n",
+            "cannot be called",
+        ),
+        (
+            "class Base(Method):\n    def search(self): ...\nclass Mine(Base):\n    name = 'mine'\n",
+            "line 4: search of Mine cannot be called",
+        ),
+    ],
+)
+def test_a_class_that_no_run_could_call_is_refused_before_it(tmp_path: Path, text: str, message: str):
+    (tmp_path / "mine.py").write_text(HEAD + text)
+    with pytest.raises(UsageError, match=message):
+        registry.find(f"{tmp_path}/mine.py:Mine")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class Mine(elsewhere.Base):\n    name = 'mine'\n",
+        "class Mine(elsewhere.Mixin, Method):\n    name = 'mine'\n",
+        "class Mine(Method):\n    name = 'mine'\n    def search(self, lab, more=1, *rest, key=2): ...\n",
+        "class Mine(Method):\n    name = 'mine'\n    def search(*arguments): ...\n",
+        "class Mine(Method):\n    name = 'mine'\n    search = elsewhere.search\n",
+        "class Mine(Method):\n    name = 'mine'\n    @staticmethod\n    def search(lab): ...\n",
+        "class Mine(Method):\n    name = 'mine'\n    if elsewhere:\n        search = 3\n",
+    ],
+)
+def test_a_class_that_syntax_does_not_show_is_accepted(tmp_path: Path, text: str):
+    (tmp_path / "mine.py").write_text(HEAD + text)
+    assert registry.find(f"{tmp_path}/mine.py:Mine").name == "mine"
 
 
 @pytest.mark.parametrize(
@@ -168,7 +230,7 @@ def test_planning_imports_neither_torch_nor_methods():
 
 def test_trials_are_read_without_running_the_file_and_are_literal(tmp_path: Path):
     file = tmp_path / "tuned.py"
-    body = "raise RuntimeError\nclass Tuned:\n    name = 'tuned'\n    trials = {}\n"
+    body = "raise RuntimeError\nclass Tuned(api.Method):\n    name = 'tuned'\n    trials = {}\n"
     file.write_text(body.format("({'after': 'scratch'}, {'after': 'continue', 'n': 2})"))
     assert registry.find(f"{file}:Tuned").trials == ({"after": "scratch"}, {"after": "continue", "n": 2})
     for wrong in ("tuple(range(3))", "({'a': 1}, 2)", "({1: 2},)", "7", "({'a': {1, 2}},)"):

@@ -108,6 +108,33 @@ def test_checks_that_rest_on_a_broken_run_are_open() -> None:
     assert verdicts(restless)["resume"].verdict == OPEN
 
 
+DIED = "its process was killed by SIGKILL, as when memory runs out; see log.txt"
+
+
+def crashed() -> FinishedRun:
+    return replace(ended("c", status="failed", message=DIED), crashed=True)
+
+
+@pytest.mark.parametrize(
+    ("names", "unjudged"),
+    [
+        (("perturbed",), {"seeding", "random-state"}),
+        (("perturbed", "rehashed"), {"seeding", "random-state"}),
+        (("perturbed", "repeated"), {"seeding", "random-state", "resume"}),
+        (("reseeded",), {"seeding"}),
+        (("resumed",), {"resume"}),
+        (("refused",), {"budget"}),
+        (("tuned",), {"contract"}),
+    ],
+)
+def test_a_crashed_process_fails_no_check(names: tuple[str, ...], unjudged: set[str]) -> None:
+    others = {"repeated": ended(), "rehashed": ended()} if "perturbed" in names else {}
+    found = verdicts(replace(good(), **others | {name: crashed() for name in names}))
+    assert {name for name, check in found.items() if check.verdict != OK} == unjudged
+    for name in unjudged:
+        assert found[name].verdict == OPEN and found[name].observed.endswith(DIED)
+
+
 def test_text_of_a_method_is_printed_as_one_plain_line() -> None:
     hostile = verdicts(replace(good(), undisturbed=ended(status="failed", message="\x1b[31m\nred")))[
         "contract"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.api import Measurement
-from benchmarks.conformance.checks import FAILED, OK
+from benchmarks.api import Measurement, UsageError
+from benchmarks.conformance.checks import FAILED, OK, OPEN
 from benchmarks.conformance.task_checks import TaskTrial, check_task
 from benchmarks.tasks import get_task
 from benchmarks.tasks.vision import VisionTask
@@ -119,3 +119,19 @@ def test_each_broken_promise_fails_its_check(
     change(digits)
     judged = verdicts(digits, tmp_path)
     assert [name for name, verdict in judged.items() if verdict == FAILED] == [check]
+
+
+def test_data_of_the_users_that_are_refused_are_no_fault_of_the_task(
+    digits: VisionTask, tmp_path: Path
+) -> None:
+    def refuse(*_arguments: Any) -> Any:
+        raise UsageError("train has 2 images\nadd images")
+
+    digits.prepare = refuse  # type: ignore[method-assign]
+    trial = TaskTrial(digits, "check", tmp_path / "trial", None, lambda _: None)
+    checks = {check.name: check for check in check_task(trial)}
+    data = checks["data"]
+    assert (data.verdict, data.observed) == (FAILED, "train has 2 images; add images")
+    assert "this message" in data.reason and data.fix == "Mend what it names."
+    others = ("networks", "batches", "evaluation", "training", "sealing", "score")
+    assert {checks[name].verdict for name in others} == {OPEN}

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.api import BudgetExhausted, Candidate, TaskInfo
+from benchmarks.api import ORIGINS, BudgetExhausted, Candidate, TaskInfo, Window
 from benchmarks.lab.candidates import ContractViolationError
 from benchmarks.lab.journal import Journal
 from benchmarks.lab.lab import FREE_CANDIDATES, BenchLab
@@ -200,7 +200,7 @@ def test_a_candidate_is_exported_validated_and_free(lab: BenchLab):
 
 def ranked_by_candidates(lab: BenchLab, count: int) -> Iterator[Candidate]:
     net = lab.supernet()
-    return (lab.candidate(net, lab.space.smallest(), origin=f"o{i}") for i in range(count))
+    return (lab.candidate(net, lab.space.smallest(), origin=ORIGINS[i % len(ORIGINS)]) for i in range(count))
 
 
 @pytest.mark.parametrize("proposed", [False, True])
@@ -230,6 +230,44 @@ def test_a_resumed_run_is_charged_for_the_same_candidates(make: Any):
     again = make()
     assert list(ranked_by_candidates(again, len(made))) == made
     assert again.budget.spent("evaluations") == first.budget.spent("evaluations") == 2
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (
+            {"origin": "mine"},
+            "origin='mine'.*choose one of inherited, continued, retrained, scratch, distilled, ",
+        ),
+        ({"target": 12345.0}, r"target=12345\.0.*choose one of lab\.limits: 1\.25, 2\.5$"),
+        ({"target": float("nan")}, "target=nan"),
+        ({"target": "1.25"}, r"target=1\.25.*choose one of"),
+        ({"target": Window(1, 2)}, "target=1e-06-2e-06 M.*choose one of"),
+    ],
+)
+def test_a_label_of_the_methods_own_is_refused_before_the_export(
+    lab: BenchLab, label: dict[str, Any], message: str
+):
+    with pytest.raises(ContractViolationError, match=message):
+        lab.candidate(lab.supernet(), lab.space.smallest(), **label)
+    assert not (lab.folder / "candidates").exists() and lab.journal.next_call == 0
+
+
+def test_every_origin_and_target_of_the_run_is_accepted(lab: BenchLab):
+    net, smallest = lab.supernet(), lab.space.smallest()
+    lab.given = ((3.75, smallest), (None, smallest))
+    for target in (None, *lab.limits, 3.75):
+        assert lab.candidate(net, smallest, target=target).target == target
+    for origin in ORIGINS:
+        assert lab.candidate(net, smallest, origin=origin).origin == origin
+
+
+def test_swapped_arguments_are_called_swapped(lab: BenchLab):
+    for call in (lab.candidate, lab.evaluate):
+        with pytest.raises(
+            ContractViolationError, match="first argument is of type Architecture, are the two swapped"
+        ):
+            call(lab.space.smallest(), lab.supernet())  # type: ignore[arg-type]
 
 
 def test_the_former_name_of_a_target_works_for_one_release(lab: BenchLab):

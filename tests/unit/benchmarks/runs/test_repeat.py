@@ -309,7 +309,9 @@ def test_a_released_tree_is_distinct_from_an_editable_one(tmp_path: Path, monkey
 )
 def test_a_file_nested_too_deeply_is_one_message(tmp_path: Path, value: str):
     file = tmp_path / "deep.py"
-    file.write_text(f"class M:\n    name = 'm'\n    def search(self):\n        return {value}\n")
+    file.write_text(
+        f"class M(api.Method):\n    name = 'm'\n    def search(self, lab):\n        return {value}\n"
+    )
     if len(value) < 200:
         assert registry.find(f"{file}:M").name == "m"
         return
@@ -320,7 +322,7 @@ def test_a_file_nested_too_deeply_is_one_message(tmp_path: Path, value: str):
 def test_a_module_beside_a_method_that_is_no_python_is_one_message(tmp_path: Path):
     (tmp_path / "helper_of_it.py").write_text("def (:\n")
     file = tmp_path / "mine.py"
-    file.write_text("import helper_of_it\n\nclass M:\n    name = 'm'\n")
+    file.write_text("import helper_of_it\n\nclass M(api.Method):\n    name = 'm'\n")
     said = r"a module (of|that) '.*mine.py'( brings)? is not valid Python"
     with pytest.raises(registry.UsageError, match=said):
         registry.find(f"{file}:M")

@@ -81,6 +81,19 @@ def test_a_heartbeat_from_before_a_reboot_is_not_this_sessions(tmp_path: Path, a
     assert began <= read_json(tmp_path / HEARTBEAT)["at"] <= time.monotonic()
 
 
+@pytest.mark.parametrize(("code", "crashed"), [(1, True), (-9, True), (0, False)])
+def test_a_process_that_ends_without_an_outcome_has_crashed(tmp_path: Path, code: int, crashed: bool) -> None:
+    process = Idle()
+    search = supervised(tmp_path, process)
+    if not crashed:
+        process.search.send_bytes(json.dumps(["end", "failed", "ValueError: no", False]).encode())
+        assert process.search.poll(10)
+    process.search.close()
+    process.exitcode = code
+    outcome = search.ended()
+    assert outcome is not None and outcome["status"] == "failed" and search.crashed == crashed
+
+
 def test_a_search_that_never_reports_is_ended_and_an_old_heartbeat_does_not_excuse_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,8 +68,47 @@ def test_a_folder_without_text_or_training(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"has no text: \*\.txt, \*\.txt\.gz"):
         read(tmp_path, DATA, Report())
     (tmp_path / "a.txt").write_text("\n\n")
-    with pytest.raises(UsageError, match="no documents are left for train"):
+    with pytest.raises(
+        UsageError, match=r"no document for train in a\.txt: 2 lines were read, none with text"
+    ):
         read(tmp_path, DATA, Report())
+
+
+@pytest.mark.parametrize(
+    ("text", "splits", "message"),
+    [
+        ("one text\n", {}, "train has 1 documents: too few to draw test from"),
+        ("text\n" * 50, {}, "none of the 50 documents of train can be drawn for test: equal ones stay"),
+        ("one\ntwo\nthree\n", {"test": 9}, "test = 9, and train has 3 documents: too few to draw test from"),
+    ],
+)
+def test_text_that_cannot_be_split_names_counts_and_reason(
+    tmp_path: Path, text: str, splits: dict[str, object], message: str
+) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        read(tmp_path, {**DATA, "splits": splits}, Report())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("[check]\nvocab = 20", r"vocab = 20: single characters of the text need \d+ word pieces"),
+        (
+            "[check.recipe]\nbatch_tokens = 100000",
+            r"the text of train fills \d+ rows of \d+ tokens, of \d+ that are needed",
+        ),
+        ("[check.recipe]\nbatch_tokens = 2", "batch_tokens is 2, and one row takes"),
+    ],
+)
+def test_settings_that_the_text_does_not_fill_are_refused(
+    tmp_path: Path, settings: str, message: str
+) -> None:
+    folder = write(tmp_path / "news")
+    (folder / "task.toml").write_text(settings)
+    task = find(f"mlm:{folder}", TaskFlags())
+    with pytest.raises(UsageError, match=message):
+        prepare(task, task.tier("check", "cpu"), tmp_path / "cache", None, lambda _: None)
 
 
 def test_the_task_is_prepared_with_as_many_pieces_as_the_text_gives(tmp_path: Path) -> None:

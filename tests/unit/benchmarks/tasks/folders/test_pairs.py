@@ -54,7 +54,7 @@ def as_data_bin(folder: Path, data: Path) -> None:
 def test_every_form_gives_the_same_pairs(tmp_path: Path) -> None:
     plain = write(tmp_path / "plain")
     expected, notes = read_(plain)
-    assert notes == ["pairs: train 80, valid 16, test 16"]
+    assert notes == []
     packed = tmp_path / "packed"
     packed.mkdir()
     for path in plain.iterdir():
@@ -155,7 +155,9 @@ def test_swapped_sides_are_refused(tmp_path: Path) -> None:
     (folder / "train.en").rename(folder / "x")
     (folder / "train.fr").rename(folder / "train.en")
     (folder / "x").rename(folder / "train.fr")
-    with pytest.raises(UsageError, match=r"train\.en' is to be in en, and 80 of 80 lines read as fr.*line 1"):
+    with pytest.raises(
+        UsageError, match=r"train\.en' is to be in en, and 80 of 80 lines read as fr.*line 1.*\n.* swapped\?"
+    ):
         read_(folder)
 
 
@@ -237,13 +239,69 @@ def test_splits_by_the_users_table(tmp_path: Path) -> None:
     corpus, _ = read_(folder, how)
     assert {name: len(those) for name, those in corpus.tests.items()} == {"old": 16, "new": 16}  # type: ignore[attr-defined]
     assert len(corpus.valid) == 5  # type: ignore[attr-defined]
-    for splits, message in (
-        ({"train": "trian"}, "no 'trian' in the folder. Did you mean 'train'"),
-        ({"train": 5}, "a number of items"),
-        ({"tset": "test"}, "it is train, valid or test"),
-    ):
+    message = r"train = 'trian': no such name in '.*data'\. Did you mean 'train'"
+    with pytest.raises(UsageError, match=message):
+        read_(folder, Reading("en", "fr", {"train": "trian"}))
+
+
+def one_corpus(folder: Path, english: str, french: str) -> Path:
+    folder.mkdir()
+    (folder / "train.en").write_text(english, newline="")
+    (folder / "train.fr").write_text(french, newline="")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("english", "french", "message"),
+    [
+        ("", "", r"no sentence pair for train in train\.en and train\.fr: no line was read\nput a sentence"),
+        ("\n" * 300, "\n" * 300, "300 pairs of lines were read, each with an empty side"),
+        ("a\n" * 4, "\n" * 4, "4 pairs of lines were read, each with an empty side"),
+        ("a\n", "b\n", "train has 1 pairs: too few to draw test from\nadd text, or give test files"),
+        ("a\n" * 300, "b\n" * 300, "none of the 300 pairs of train can be drawn for test: equal ones stay"),
+        ("a\rb\rc\r", "d\re\rf\r", r"train\.en' ends its lines by carriage returns alone.*\n.*tr '\\r'"),
+    ],
+)
+def test_a_corpus_without_pairs_names_counts_and_reason(
+    tmp_path: Path, english: str, french: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_(one_corpus(tmp_path / "data", english, french))
+
+
+def test_a_given_split_without_pairs_is_named(tmp_path: Path) -> None:
+    folder = write(tmp_path / "data")
+    for side in ("en", "fr"):
+        (folder / f"valid.{side}").write_text("")
+    with pytest.raises(UsageError, match=r"no sentence pair for valid in valid\.en and valid\.fr"):
+        read_(folder)
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_a_split_as_large_as_training_names_both_numbers(tmp_path: Path, split: str) -> None:
+    folder = write(tmp_path / "data")
+    message = rf"\[splits\] {split} = 1,000, and train has 80 pairs: too few.*\nset {split} to 8, or give"
+    with pytest.raises(UsageError, match=message):
+        read_(folder, Reading("en", "fr", {split: 1000}))
+
+
+def test_columns_without_a_table_are_refused(tmp_path: Path) -> None:
+    how = Reading("en", "fr", {}, columns=("en", "fr"))
+    with pytest.raises(UsageError, match=r"columns = \['en', 'fr'\] in task\.toml is for tables"):
+        read_(write(tmp_path / "data"), how)
+
+
+@pytest.mark.parametrize(("source", "target"), [("en", "fr"), ("fr", "en"), ("en", "ja"), ("ja", "en")])
+def test_a_side_that_copies_the_other_is_not_called_swapped(tmp_path: Path, source: str, target: str) -> None:
+    folder = write(tmp_path / "data", source, target)
+    for copied, other in ((source, target), (target, source)):
+        write(folder, source, target)
+        (folder / f"train.{copied}").write_bytes((folder / f"train.{other}").read_bytes())
+        message = (
+            rf"train\.{copied}' is to be in {copied}, .*\nboth sides read as {other}: put the {copied} text"
+        )
         with pytest.raises(UsageError, match=message):
-            read_(folder, Reading("en", "fr", splits))
+            read_(folder, Reading(source, target, {}))
 
 
 @given(

@@ -47,6 +47,38 @@ def test_classes_without_splits(tmp_path: Path) -> None:
     assert sorted(np.bincount(np.asarray(valid.labels))) == [2, 2, 2]
 
 
+@pytest.mark.parametrize(
+    ("count", "tier", "message"),
+    [
+        (1, "check", r"no image can be drawn for test \(train 3, valid 0, test 0\).*\n.*a folder test/"),
+        (2, "check", r"no image can be drawn for valid \(train 3, valid 0, test 3\).*\n.*a folder valid/"),
+        (8, "check", r"train has 18 images .*, and one training batch takes 32\n.*recipe\.batch_tokens"),
+        (20, "small", "train has 48 images .*, and one training batch takes 128"),
+    ],
+)
+def test_too_few_images_are_refused_and_leave_nothing(
+    tmp_path: Path, count: int, tier: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        ready(write(tmp_path / "pets", count), tmp_path / "cache", tier)
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+def test_a_batch_below_one_image_is_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path / "pets")
+    (folder / "task.toml").write_text("[check.recipe]\nbatch_tokens = 16\n")
+    with pytest.raises(UsageError, match=r"batch_tokens is 16, and one image takes 17 tokens\nset it to 17"):
+        ready(folder, tmp_path / "cache")
+
+
+def test_larger_batches_are_checked_on_prepared_images(tmp_path: Path) -> None:
+    folder = write(tmp_path / "pets")
+    ready(folder, tmp_path / "cache")
+    (folder / "task.toml").write_text("[check.recipe]\nbatch_tokens = 1700\n")
+    with pytest.raises(UsageError, match="train has 48 images .*, and one training batch takes 100"):
+        ready(folder, tmp_path / "cache")
+
+
 def test_given_splits_must_have_classes_of_training(tmp_path: Path) -> None:
     write(tmp_path / "p" / "train")
     write(tmp_path / "p" / "test", 3)

@@ -77,9 +77,26 @@ def test_long_sentences_are_left_out_counted_and_cut(tmp_path: Path) -> None:
                 file.write("word mot " * 5000 + "\n")
     task: Any = find(f"text:{folder}", FLAGS)
     notes = prepared_notes(task, tmp_path / "cache")
+    assert notes[0] == "pairs: train 80, valid 16, test 17"  # a long source of a test is cut, not left out
     assert "1 pairs of train of 200 subwords or more left out, first: pair 81" in notes
     assert "1 pairs of valid of 200 subwords or more left out, first: pair 17" in notes
     assert "1 sources of test are too long for the network: they are cut" in notes
+
+
+@pytest.mark.parametrize(
+    ("vocab", "message"),
+    [
+        (10, r"^vocab = 10: single characters of the text need 32 subwords\nset vocab to 32 or more"),
+        (9000, r"^vocab = 9000: the text gives at most \d+ subwords\nset vocab to \d+ or less"),
+    ],
+)
+def test_a_vocabulary_that_the_text_does_not_give_names_the_limit(
+    tmp_path: Path, vocab: int, message: str
+) -> None:
+    folder = write(tmp_path / "data")
+    (folder / "task.toml").write_text(f"[check]\nvocab = {vocab}\n")
+    with pytest.raises(UsageError, match=message):
+        prepared_notes(find(f"text:{folder}", FLAGS), tmp_path / "cache")
 
 
 def test_equal_data_in_another_form_has_equal_digests(tmp_path: Path) -> None:
@@ -136,7 +153,30 @@ def test_settings_lie_over_a_tier_of_ours(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("source = 3", "source = 3: a str is needed"),
+        ("source = 3", "source = 3: a text is needed"),
+        ("seed = 'a'", "mine.toml': seed = 'a': a whole number is needed"),
+        ("seed = -1", "mine.toml': seed = -1: 0 or more is needed"),
+        ("seed = true", "seed = True: a whole number is needed"),
+        ("columns = 'en'", "columns = 'en': a list is needed"),
+        ("columns = [1, 2]", r"columns = \[1, 2\]: names are needed"),
+        ("columns = []", r"columns = \[\]: names are needed"),
+        ("name = ''", "name = '': a Latin letter or a digit is needed"),
+        ("splits = 3", "splits = 3: a table is needed"),
+        (
+            "[splits]\ntset = 'test'",
+            r"mine.toml': \[splits\] tset: it is train, valid or test\. Did you mean",
+        ),
+        ("[splits]\ntrain = 5", r"mine.toml': \[splits\] train = 5: the name of a file"),
+        ("[splits]\nvalid = 0", r"mine.toml': \[splits\] valid = 0: .*to draw from 1 up is needed"),
+        ("[splits]\nvalid = -3", r"\[splits\] valid = -3: the name of a file"),
+        ("[splits]\nvalid = true", r"\[splits\] valid = True: the name of a file"),
+        ("[splits]\ntest = [1]", r"\[splits\] test = \[1\]: the name of a file"),
+        ("[splits]\ntest = []", r"\[splits\] test = \[\]: the name of a file"),
+        ("[splits]\nvalid = { a = 'b' }", r"\[splits\] valid = \{'a': 'b'\}: the name of a file"),
+        ("[check]\nvocab = 1", r"check\.vocab = 1: a whole number of 6 or more is needed"),
+        ("[all]\nvocab = 90.5", r"all\.vocab = 90\.5: a whole number of 6 or more"),
+        ("[all]\nvocab = 10000000000", r"all\.vocab = 10000000000: a whole number"),
+        ("[check]\nspace = 3", r"check\.space = 3: a text is needed"),
         ('sorce = "en"', r"no setting of text in .*mine.toml' 'sorce'\. Did you mean 'source'"),
         ("[check]\nvocabulary = 9", r"check: no setting 'vocabulary'\. Did you mean 'vocab'"),
         ("[check]\nvocab = 'many'", r'check\.vocab = "many": a number is needed'),
@@ -302,6 +342,34 @@ def test_commands_take_the_words(tmp_path: Path, capsys: Any) -> None:
     assert "is of suite 'mt', not of 'bert'" in capsys.readouterr().err
     assert main.main(["export-data", task[1], "--to", str(tmp_path / "bin"), *words]) == 0
     assert (tmp_path / "bin" / "train.en-fr.fr.idx").is_file()
+
+
+@pytest.mark.parametrize(
+    "flags", [TaskFlags(source="xx"), TaskFlags(target="yy"), TaskFlags(settings=Path("/nonexistent.toml"))]
+)
+def test_flags_of_folders_are_refused_beside_other_tasks(tmp_path: Path, flags: TaskFlags) -> None:
+    (tmp_path / "own.py").write_text(
+        "class Mine:\n    name, suite, metric = 'mine', 'mt', 'bleu'\n    tiers = tier = prepare = None\n"
+    )
+    for word in ("mt-synthetic-en-de", "bert-synthetic-en", f"{tmp_path}/own.py:Mine"):
+        with pytest.raises(UsageError, match="no effect on .*, only on text:FOLDER.*\n.*name a folder"):
+            find(word, flags)
+    assert tasks.declared() == ()
+
+
+def test_flags_without_a_folder_are_refused_by_commands(tmp_path: Path, capsys: Any) -> None:
+    missing = ["--task-settings", "/nonexistent.toml", "--results", str(tmp_path / "r")]
+    plans = (["plan", "bert"], ["plan", "mt", "--task", "mt-synthetic-en-de"], ["test-method", "scratch"])
+    for words in plans:
+        assert main.main([*words, *missing]) == 2
+        assert "--task-settings /nonexistent.toml: no effect on" in capsys.readouterr().err
+
+
+def test_flags_of_a_folder_stay_its_own_beside_another_task(tmp_path: Path, capsys: Any) -> None:
+    word = f"mt-synthetic-en-de,text:{write(tmp_path / 'news')}"
+    words = ["plan", "mt", "--task", word, "--tier", "check", "--source", "en", "--target", "fr"]
+    assert main.main([*words, "--methods", "scratch", "--results", str(tmp_path / "r")]) == 0
+    assert "text-news-en-fr" in capsys.readouterr().out
 
 
 def test_every_tier_of_every_kind_can_be_read() -> None:
