@@ -109,7 +109,6 @@ def run(options: argparse.Namespace) -> int:
 
 def report(plan: Plan, *, as_json: bool, emissions: CarbonDeclaration | None = None) -> int:
     """Print the tables of a plan's records and its unfinished runs; return the exit code."""
-    # A record outside the plan that one of its runs builds on is not part of the table.
     records = [record for run in plan.runs if (record := run.record) is not None]
     failed = [run for run in plan.runs if run.state not in ("done", "skipped", "stopped")]
     stopped = [run for run in plan.runs if run.state == "stopped"]

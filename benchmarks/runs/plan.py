@@ -381,21 +381,15 @@ class _Layout:
         return run
 
     def append(self, plan: Plan, run: PlannedRun) -> None:
-        """Append a run after the one it follows, which a finished record may stand for."""
+        """Append a run after the one it follows, which is of the plan too, whatever its state."""
         if run.spec.id in self._appended:
             return
         self._appended.add(run.spec.id)
         if run.first is not None:
             leader = run.first.spec.method
-            if leader in self._asked or run.first.state != "done":
-                self.append(plan, run.first)
-            how = (
-                "taken from the records there are"
-                if run.first.state == "done"
-                else "its runs are added to the plan"
-            )
+            self.append(plan, run.first)
             why = "starts from" if run.method.starts else "follows"
-            note = f"{run.spec.method} {why} {leader}: {how}"
+            note = f"{run.spec.method} {why} {leader}: its runs are added to the plan"
             if leader not in self._asked and note not in plan.notes:
                 plan.notes.append(note)
         plan.runs.append(run)
