@@ -216,18 +216,17 @@ def _plan_for(options: argparse.Namespace, profile: Profile) -> PlannedSuite:
 
 
 def _take_over_published(plan: Plan, options: argparse.Namespace) -> None:
-    """Take over published records of equal runs, or add a note that offers ``--published``."""
+    """Take over published records of equal runs and note why others are not, or offer ``--published``."""
     if not plan.pending:
         return
-    asked = options.published is not None
-    pairs = published_runs.equal_runs(plan, published_runs.records_for(plan, published_folder(options)))
-    if not pairs:
-        return
+    published = published_runs.records_for(plan, published_folder(options))
+    pairs = published_runs.equal_runs(plan, published)
     count = f"{len(pairs)} run{'s' * (len(pairs) != 1)}"
-    if asked:
+    if options.published is not None:
         published_runs.take_over(pairs)
         plan.notes.append(f"{count} of this plan taken over from published records")
-    else:
+        plan.notes += published_runs.reasons(plan, published)
+    elif pairs:
         plan.notes.append(f"{count} of this plan are published already: --published takes their records")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from functools import lru_cache
 from pathlib import Path
 
@@ -61,3 +62,8 @@ def local_results(results: Path = PUBLISHED) -> Path:
     """
     named = os.environ.get(VARIABLE)
     return Path(named).expanduser() if named and results == PUBLISHED else results / "local"
+
+
+def results_flag(results: Path) -> str:
+    """Return `` --results DIR`` for a command to type next; empty for the folder that it has by default."""
+    return "" if results == local_results() else f" --results {shlex.quote(str(results))}"
