@@ -10,6 +10,7 @@ from benchmarks.api import UsageError
 from benchmarks.cli.arguments import add_json, add_published, add_results, published_folder
 from benchmarks.cli.console import print_json, print_rich
 from benchmarks.cli.record_argument import suite_records
+from benchmarks.cli.selection import require_tier
 from benchmarks.comparability import published_rows
 from benchmarks.hardware import profiles
 from benchmarks.records.folders import results_flag
@@ -45,7 +46,8 @@ def run(options: argparse.Namespace) -> int:
     """Print the table of the chosen methods' records; return 0.
 
     Raises:
-        UsageError: a method has no records, or the records cannot be compared with one another.
+        UsageError: a method has no records, there is no such suite or tier, or the records cannot be compared
+            with one another.
     """
     refs = [registry.find(name) for name in dict.fromkeys(options.methods)]
     folders = Folders(options.results, options.suite, options.tier)
@@ -53,7 +55,10 @@ def run(options: argparse.Namespace) -> int:
     if options.published:
         chosen, lacking = _with_published(refs, folders, options)
     else:
-        records = _selected(suite_records(folders), folders, options)
+        records = suite_records(folders)
+        if not records:
+            require_tier(options.suite, options.tier)
+        records = _selected(records, folders, options)
         chosen = [record for ref in refs for record in _of_method(ref, records, folders, options)]
     baseline = registry.find(options.baseline).name if options.baseline else None
     from benchmarks.analysis.table import build_table
@@ -90,10 +95,12 @@ def _with_published(
     here = options.profile or profiles.resolve("auto")
     conditions = published_rows.choose_conditions(refs, both[0], both[1], here)
     if conditions is None:
+        require_tier(options.suite, options.tier)
         names = ", ".join(ref.name for ref in refs)
         raise UsageError(
             f"no record of {names} in {folders.store} or in {published_folder(options)}\n"
-            f"run one: supernet-bench run {options.suite} --tier {options.tier} --methods ..."
+            f"run one: supernet-bench run {options.suite} --tier {options.tier}"
+            f" --methods {','.join(dict.fromkeys(options.methods))}{results_flag(options.results)}"
         )
     rows = published_rows.gather(refs, conditions, both[0], both[1])
     about = f"{conditions['task']} {conditions['tier']} on {conditions['profile']}"
@@ -204,4 +211,5 @@ def _of_method(
     command = f"supernet-bench run {options.suite} --tier {options.tier} --methods {methods}"
     command += f" --task {options.task}" if options.task else ""
     command += f" --ruleset {options.ruleset}" if options.ruleset else ""
+    command += results_flag(options.results)
     raise UsageError(f"{ref.name}: {why} in {folders.store}\nrun it: {command}")

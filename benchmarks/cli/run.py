@@ -15,6 +15,7 @@ from benchmarks.cli.arguments import add_carbon, add_hook, add_json, add_publish
 from benchmarks.cli.report import write_reports
 from benchmarks.hardware.probe import require_linux
 from benchmarks.records.canonical import JsonView
+from benchmarks.records.folders import results_flag
 from benchmarks.runs import hooks
 from benchmarks.runs.execution import execute, shared
 from benchmarks.runs.options import RunOptions
@@ -126,7 +127,8 @@ def report(plan: Plan, *, as_json: bool, emissions: CarbonDeclaration | None = N
     if not comparable:
         print("nothing comparable is left: every run failed, was stopped or was skipped", file=out)
     if not (as_json or failed or stopped) and (plan.folders.tier, plan.folders.suite) == ("smoke", "mt"):
-        print(" next    supernet-bench run mt --task mt-multi30k-en-de --tier small --data-dir DIR --seeds 3")
+        command = "supernet-bench run mt --task mt-multi30k-en-de --tier small --data-dir DIR --seeds 3"
+        print(f" next    {command}{results_flag(plan.folders.results)}")
     return 1 if failed or not comparable else 0
 
 

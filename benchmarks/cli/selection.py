@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from benchmarks import registry, suggestions
 from benchmarks.api import UsageError
 from benchmarks.cli.arguments import split_words, task_flags
-from benchmarks.cli.configuration import located
+from benchmarks.cli.configuration import Configuration, located
 from benchmarks.registry import MethodRef
 from benchmarks.tasks import Task, tasks_by_name
 from benchmarks.tasks.folders import sources
@@ -27,7 +27,7 @@ def select_tasks(options: argparse.Namespace) -> list[Task]:
     """
     study = options.configuration
     if options.suite is None or not options.task:
-        return [_first_task(options)]
+        return require_tier(options.suite, options.tier, study)[:1]
     given = options.task if isinstance(options.task, list) else [options.task]
     selected = []
     for word in dict.fromkeys(word for text in given for word in split_tasks(text)):
@@ -47,27 +47,25 @@ def select_tasks(options: argparse.Namespace) -> list[Task]:
     return selected
 
 
-def _first_task(options: argparse.Namespace) -> Task:
-    """Return the suite's first task that has the tier; a broken task is passed over.
+def require_tier(suite: str | None, tier: str, study: Configuration | None = None) -> list[Task]:
+    """Return the installed tasks of a suite that have a tier; broken tasks are passed over.
 
     Raises:
         UsageError: no such suite or tier.
     """
-    study = options.configuration
-    known = tasks_by_name()
-    installed = {name: task for name, task in known.items() if not isinstance(task, UsageError)}
-    suites = sorted({task.suite for task in installed.values()})
-    if options.suite is None:
+    installed = [task for task in tasks_by_name().values() if not isinstance(task, UsageError)]
+    suites = sorted({task.suite for task in installed})
+    if suite is None:
         raise UsageError(f"no suite: name one, such as {suites[0]}\nknown: {' '.join(suites)}\n{LIST_TASKS}")
-    with located(study, "suite", options.suite):
-        if options.suite not in suites:
-            raise suggestions.unknown("suite", options.suite, suites, LIST_TASKS)
-    of_suite = [task for task in installed.values() if task.suite == options.suite]
-    tiers = sorted({tier for task in of_suite for tier in task.tiers()})
-    with located(study, "tier", options.tier):
-        if options.tier not in tiers:
-            raise suggestions.unknown("tier", options.tier, tiers, LIST_TASKS)
-    return next(task for task in of_suite if options.tier in task.tiers())
+    with located(study, "suite", suite):
+        if suite not in suites:
+            raise suggestions.unknown("suite", suite, suites, LIST_TASKS)
+    of_suite = [task for task in installed if task.suite == suite]
+    tiers = sorted({name for task in of_suite for name in task.tiers()})
+    with located(study, "tier", tier):
+        if tier not in tiers:
+            raise suggestions.unknown("tier", tier, tiers, LIST_TASKS)
+    return [task for task in of_suite if tier in task.tiers()]
 
 
 def split_tasks(text: str) -> list[str]:
