@@ -8,10 +8,9 @@ from collections.abc import Sequence
 
 from benchmarks.analysis import carbon
 from benchmarks.analysis.carbon import CarbonDeclaration
-from benchmarks.api import UsageError
 from benchmarks.cli import launching
 from benchmarks.cli import plan as plan_command
-from benchmarks.cli.arguments import add_carbon, add_hook, add_json, add_published, positive
+from benchmarks.cli.arguments import add_carbon, add_hook, add_json, add_published, not_negative, positive
 from benchmarks.cli.report import write_reports
 from benchmarks.hardware.probe import require_linux
 from benchmarks.records.canonical import JsonView
@@ -45,7 +44,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--checkpoint-seconds",
-        type=float,
+        type=not_negative,
         default=30.0,
         metavar="S",
         help="seconds between two checkpoints of a training (default: 30)",
@@ -73,12 +72,10 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: an option names something that does not exist or is not allowed.
     """
-    if options.dry_run:
-        return plan_command.run(options)
-    if not options.checkpoint_seconds >= 0:
-        raise UsageError(f"--checkpoint-seconds {options.checkpoint_seconds:g}: zero or more")
     hooks.require(options.hook)
     emissions = carbon.declared(options.carbon_intensity, options.pue)
+    if options.dry_run:
+        return plan_command.run(options)
     if options.parallel_config is not None:
         config = launching.read_config(options.parallel_config)
         if config.backend != "local":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from benchmarks import registry, suggestions
 from benchmarks.api import UsageError
@@ -15,6 +15,7 @@ from benchmarks.tasks import Task, tasks_by_name
 from benchmarks.tasks.folders import sources
 
 LIST_TASKS = "list them: supernet-bench list tasks"
+LIST_METHODS = "list them: supernet-bench list methods"
 
 
 def select_tasks(options: argparse.Namespace) -> list[Task]:
@@ -26,11 +27,11 @@ def select_tasks(options: argparse.Namespace) -> list[Task]:
         UsageError: no such suite, tier or task, or a task of another suite or without the tier.
     """
     study = options.configuration
-    if options.suite is None or not options.task:
+    if options.suite is None or options.task is None:
         return require_tier(options.suite, options.tier, study)[:1]
-    given = options.task if isinstance(options.task, list) else [options.task]
+    words = _split(options, "task", split_tasks, LIST_TASKS)
     selected = []
-    for word in dict.fromkeys(word for text in given for word in split_tasks(text)):
+    for word in dict.fromkeys(words):
         with located(study, "task", word):
             task = sources.find(word, task_flags(options))
             if task.suite != options.suite:
@@ -79,20 +80,36 @@ def select_methods(options: argparse.Namespace, task: Task) -> dict[str, MethodR
     Raises:
         UsageError: no such method, or none at all.
     """
-    if isinstance(options.methods, list):
-        names = [name for word in options.methods for name in split_methods(word)]
+    if options.methods is None:
+        names = sorted(registry.installed())
     else:
-        names = split_methods(options.methods) if options.methods else sorted(registry.installed())
+        names = _split(options, "methods", split_methods, LIST_METHODS)
     methods = {}
     for name in names:
         with located(options.configuration, "methods", name):
             methods[name] = registry.find(name)
-    if not options.methods:
+    if options.methods is None:
         suites = (task.suite,) if getattr(task, "own_methods", False) else (None, task.suite)
         methods = {name: method for name, method in methods.items() if method.suite in suites}
     if not methods:
-        raise UsageError("--methods: none given, and none installed\nlist them: supernet-bench list methods")
+        raise UsageError(f"--methods: none given, and none installed\n{LIST_METHODS}")
     return methods
+
+
+def _split(options: argparse.Namespace, flag: str, split: Callable[[str], list[str]], then: str) -> list[str]:
+    """Return the words of a flag that a command line gives as one text and a study file as several.
+
+    Raises:
+        UsageError: a text without a word; ``then`` ends the message.
+    """
+    texts = getattr(options, flag)
+    words = []
+    for text in texts if isinstance(texts, list) else [texts]:
+        with located(options.configuration, flag, text):
+            if not split(text):
+                raise UsageError(f"--{flag} '{text}': names nothing: leave it out for the default\n{then}")
+        words += split(text)
+    return words
 
 
 def split_methods(text: str) -> list[str]:

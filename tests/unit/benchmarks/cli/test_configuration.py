@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks.api import UsageError
 from benchmarks.cli import configuration, main
+from tests import ROOT
 
 STUDY = """\
 suite: mt
@@ -76,6 +77,24 @@ def test_a_run_that_follows_follows_each_run_of_a_sweep(tmp_path, capsys):
         ("suite: mt\nteir: smoke\n", 2, "no flag 'teir'. Did you mean 'tier'?"),
         ("suite: mt\ntier: smok\n", 2, "Did you mean 'smoke'?"),
         ("suite: nt\n", 1, "no suite 'nt'"),
+        (
+            "suite: mt\nsource: no\n",
+            2,
+            'source: no is a truth value in YAML, not a text: write  source: "no"',
+        ),
+        ("suite: mt\ntier: Off\n", 2, 'tier: Off is a truth value in YAML, not a text: write  tier: "Off"'),
+        (
+            "suite: mt\nmethods: {hat: {after: scratch}}\n",
+            2,
+            "methods: a list with an item for each method: ",
+        ),
+        ("suite: mt\nmethods: ''\n", 2, "methods: no value: write one, or leave the line out"),
+        ("suite: mt\ntask: [' ']\n", 2, "task: no value: write one, or leave the line out"),
+        ("suite: mt\nmethods: ','\n", 2, "--methods ',': names nothing: leave it out for the default"),
+        ("suite: mt\ncheckpoint-seconds: -1\n", 2, "checkpoint-seconds: -1: zero or more"),
+        ("suite: mt\ncarbon-intensity: -5\n", 2, "--carbon-intensity -5: grams of CO2 equivalent a kWh"),
+        ("suite: mt\ncarbon-intensity: 5\npue: 0.1\n", 3, "--pue 0.1: the building's energy over"),
+        ("suite: mt\nhook: tracker\n", 2, "'hook' belongs on the command line: --hook"),
         ("suite: mt\n\nmethods:\n  - hat\n  - hatt\n", 5, "Did you mean 'hat'?"),
         ("suite: mt\nmethods: [hat, hat]\nmethods: [hat]\n", 3, "methods stands in line 2 too"),
         ("suite: mt\nmethods:\n- mos-neuron:\n    experts: [2,\n      no-number]\n", 5, "'no-number' is not"),
@@ -137,3 +156,10 @@ def test_any_mapping_is_read_or_refused(tmp_path_factory, values):
         main.parser(["plan"], configuration.read(path))
     except UsageError as error:
         assert str(error).startswith(f"{path}:") or "YAML" in str(error)
+
+
+def test_the_page_on_studies_names_the_flags_that_are_typed():
+    page = (ROOT / "docs" / "scaling.md").read_text()
+    (line,) = (line for line in page.splitlines() if line.startswith("# study.yml: "))
+    typed = set(configuration.OMITTED) - {"config", "help"}
+    assert {word.strip(",") for word in line.split() if word.startswith("--")} == {f"--{f}" for f in typed}
