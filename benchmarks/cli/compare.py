@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 
-from benchmarks import identity, registry, suggestions
+from benchmarks import identity, suggestions
 from benchmarks.api import UsageError
 from benchmarks.cli.arguments import add_json, add_published, add_results, published_folder
 from benchmarks.cli.console import print_json, print_rich
-from benchmarks.cli.record_argument import suite_records
+from benchmarks.cli.record_argument import find_method, suite_records
 from benchmarks.cli.selection import require_tier
 from benchmarks.comparability import published_rows
 from benchmarks.hardware import profiles
@@ -49,8 +49,8 @@ def run(options: argparse.Namespace) -> int:
         UsageError: a method has no records, there is no such suite or tier, or the records cannot be compared
             with one another.
     """
-    refs = [registry.find(name) for name in dict.fromkeys(options.methods)]
     folders = Folders(options.results, options.suite, options.tier)
+    refs = [find_method(name, folders) for name in dict.fromkeys(options.methods)]
     lacking: list[str] = []
     if options.published:
         chosen, lacking = _with_published(refs, folders, options)
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
             require_tier(options.suite, options.tier)
         records = _selected(records, folders, options)
         chosen = [record for ref in refs for record in _of_method(ref, records, folders, options)]
-    baseline = registry.find(options.baseline).name if options.baseline else None
+    baseline = find_method(options.baseline, folders).name if options.baseline else None
     from benchmarks.analysis.table import build_table
     from benchmarks.comparability.grouping import COUNTED
     from benchmarks.report.console import TerminalTable

@@ -10,7 +10,9 @@ from benchmarks import registry, suggestions
 from benchmarks.api import UsageError
 from benchmarks.cli.arguments import split_words, task_flags
 from benchmarks.cli.configuration import Configuration, located
+from benchmarks.cli.record_argument import find_method
 from benchmarks.registry import MethodRef
+from benchmarks.runs.plan import Folders
 from benchmarks.tasks import Task, tasks_by_name
 from benchmarks.tasks.folders import sources
 
@@ -87,7 +89,7 @@ def select_methods(options: argparse.Namespace, task: Task) -> dict[str, MethodR
     methods = {}
     for name in names:
         with located(options.configuration, "methods", name):
-            methods[name] = registry.find(name)
+            methods[name] = find_method(name, Folders(options.results, options.suite, options.tier))
     if options.methods is None:
         suites = (task.suite,) if getattr(task, "own_methods", False) else (None, task.suite)
         methods = {name: method for name, method in methods.items() if method.suite in suites}
