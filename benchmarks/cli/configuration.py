@@ -19,6 +19,7 @@ from benchmarks.api import UsageError
 from benchmarks.options import checked, parse
 from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.registry import MethodRef
+from benchmarks.runs.plan import require_few
 from benchmarks.runs.yaml_file import compose, pairs
 from benchmarks.suggestions import suggest
 
@@ -77,6 +78,7 @@ class Configuration:
                 for value, line, _ in entries:
                     checked(method.name, method.options, {name: value}, f"{self.path}:{line}: {method.name}.")
             if swept:
+                require_few(**{f"values of {name}": len(entries) for name, entries in swept.items()})
                 values = ([entry.value for entry in entries] for entries in swept.values())
                 sets[method.name] = [
                     dict(zip(swept, chosen, strict=True)) for chosen in itertools.product(*values)

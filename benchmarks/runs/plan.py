@@ -167,6 +167,27 @@ LARGEST = 1e15
 """Largest allowance: whole numbers up to here are exact in floating point."""
 
 
+MOST_RUNS = 100_000
+"""Most runs of a plan, which half a minute lays out."""
+
+
+def require_few(**factors: int) -> None:
+    """Refuse a plan with more runs than ``MOST_RUNS``.
+
+    Args:
+        factors: word for the things of a kind that a plan combines -> their number.
+
+    Raises:
+        UsageError: their product is too large.
+    """
+    if (count := math.prod(factors.values())) > MOST_RUNS:
+        product = " x ".join(f"{number:,} {word}" for word, number in factors.items() if number > 1)
+        raise UsageError(
+            f"a plan of {count:,} runs ({product}): at most {MOST_RUNS:,}\n"
+            "split it into several: fewer --seeds, --methods, tasks or values of options"
+        )
+
+
 def scale_budget(budget: Mapping[str, float], factor: float) -> dict[str, float]:
     """Return a budget ``factor`` times as large; countable kinds are rounded up to whole numbers.
 

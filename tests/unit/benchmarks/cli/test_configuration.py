@@ -10,8 +10,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.api import UsageError
+from benchmarks.api import Option, UsageError
 from benchmarks.cli import configuration, main
+from benchmarks.cli import plan as planning
+from benchmarks.registry import MethodRef
 from tests import ROOT
 
 STUDY = """\
@@ -55,6 +57,28 @@ def test_flags_override_the_file(tmp_path, capsys):
     assert {spec["seed"] for spec in specs} == {7} and len(specs) == 3
     assert {spec["options"]["experts"] for spec in specs if spec["method"] == "mos-neuron"} == {3}
     assert planned(path, capsys, "--methods", "hat")["runs"], "options of methods left out are left out"
+
+
+def test_a_plan_of_more_runs_than_anybody_makes_is_refused_at_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(planning, "lay_out", lambda *_: pytest.fail("laid out"))
+    values = ", ".join(map(str, range(1, 65)))
+    many = f"[{{mos-neuron: {{experts: [{values}], after: [continue, scratch]}}}}, hat]"
+    for text, product in (
+        (
+            "suite: mt\nmethods: [hat, scratch]\nseeds: 9000\nbudget-scale: [1, 2, 3, 4, 5, 6]\n",
+            "9,000 seeds",
+        ),
+        (f"suite: mt\nmethods: {many}\nseeds: 9000\n", "129 methods x 9,000 seeds"),
+    ):
+        assert main.main(["plan", "-C", str(write(tmp_path, text)), "--profile", "undeclared"]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: a plan of 1") and product in error and "at most 100,000" in error
+    entries = [configuration.Entry(value, 1, str(value)) for value in range(2, 1002)]
+    study = configuration.Configuration(tmp_path, {}, {"mine": dict.fromkeys(("a", "b", "c", "d"), entries)})
+    options = tuple(Option(name, int, 2, help="a number") for name in "abcd")
+    method = MethodRef("mine", "m:M", "0" * 64, "here", options=options)
+    with pytest.raises(UsageError, match="1,000 values of a x 1,000 values of b"):
+        study.sweeps({"mine": method}, {})
 
 
 def test_one_seed_in_a_list_is_a_seed(tmp_path, capsys):
