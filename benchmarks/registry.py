@@ -114,6 +114,9 @@ def find(word: str) -> MethodRef:
         names = ", ".join(classes_of(parse_file(Path(word)))) or "none"
         raise UsageError(f"'{word}' needs the class after a colon: {word}:Class\nclasses in it: {names}")
     entries = installed()
+    if word not in entries and (colon or "/" in word):
+        own = f"{path}.py:{class_name}" if colon else f"{word}.py:Class"
+        raise UsageError(f"'{word}': the file of a method is named with its ending .py: write {own}")
     if word not in entries:
         raise unknown(
             "method", word, entries, "list them with what each supports: supernet-bench list methods"

@@ -23,30 +23,42 @@ class CarbonDeclaration:
     Attributes:
         intensity: grams of CO2 equivalent a kWh of electricity.
         pue: power usage effectiveness, the building's energy over the machine's.
-
-    Raises:
-        UsageError: a figure is out of its range.
     """
 
     intensity: float
     pue: float = 1.0
 
-    def __post_init__(self) -> None:
-        """Refuse figures that no grid or building has."""
-        if not 0 <= self.intensity <= HIGHEST_INTENSITY:
-            raise UsageError(
-                f"--carbon-intensity {self.intensity:g}: grams of CO2 equivalent a kWh, 0 to"
-                f" {HIGHEST_INTENSITY:g}"
-            )
-        if not 1 <= self.pue <= HIGHEST_PUE:
-            raise UsageError(
-                f"--pue {self.pue:g}: the building's energy over the machine's, 1 to {HIGHEST_PUE:g}"
-            )
-
     @property
     def text(self) -> str:
         """The declaration in words."""
         return f"{self.intensity:g} g CO2e/kWh and a PUE of {self.pue:g}"
+
+
+def intensity(text: str) -> float:
+    """Return the carbon intensity that a text states.
+
+    Raises:
+        UsageError: no grid has it.
+        ValueError: the text is no number.
+    """
+    number = float(text)
+    if not 0 <= number <= HIGHEST_INTENSITY:
+        allowed = f"grams of CO2 equivalent a kWh, 0 to {HIGHEST_INTENSITY:g}"
+        raise UsageError(f"--carbon-intensity {text}: {allowed}")
+    return number
+
+
+def pue(text: str) -> float:
+    """Return the power usage effectiveness that a text states.
+
+    Raises:
+        UsageError: no building has it.
+        ValueError: the text is no number.
+    """
+    number = float(text)
+    if not 1 <= number <= HIGHEST_PUE:
+        raise UsageError(f"--pue {text}: the building's energy over the machine's, 1 to {HIGHEST_PUE:g}")
+    return number
 
 
 class Emissions(NamedTuple):
@@ -65,7 +77,7 @@ def declared(intensity: float | None, pue: float | None) -> CarbonDeclaration | 
     """Return the declaration that a command line makes; None if it makes none.
 
     Raises:
-        UsageError: a PUE without an intensity, or a figure out of its range.
+        UsageError: a PUE without an intensity.
     """
     if intensity is None:
         if pue is not None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from benchmarks.studies.trainings import Trainings
     from benchmarks.tasks.folders.sources import TaskFlags
 
+from benchmarks.analysis import carbon
 from benchmarks.api import UsageError
 from benchmarks.records.folders import PUBLISHED, VARIABLE, local_results, readable
 
@@ -108,11 +109,11 @@ def add_carbon(command: argparse.ArgumentParser) -> None:
     """Add ``--carbon-intensity`` and ``--pue``."""
     command.add_argument(
         "--carbon-intensity",
-        type=float,
+        type=carbon.intensity,
         metavar="G",
         help="g CO2e a kWh of your grid: the report shows emissions, apart from joules",
     )
-    command.add_argument("--pue", type=float, metavar="X", help="power usage effectiveness (default: 1)")
+    command.add_argument("--pue", type=carbon.pue, metavar="X", help="power usage effectiveness (default: 1)")
 
 
 def add_hook(command: argparse.ArgumentParser) -> None:
@@ -197,6 +198,19 @@ def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text}: at least 1")
+    return number
+
+
+def not_negative(text: str) -> float:
+    """Return the number of an argument, zero or more.
+
+    Raises:
+        argparse.ArgumentTypeError: the number is below zero, or none.
+        ValueError: ``text`` is not a number.
+    """
+    number = float(text)
+    if not number >= 0:
+        raise argparse.ArgumentTypeError(f"{text}: zero or more")
     return number
 
 

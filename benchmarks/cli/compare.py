@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 
-from benchmarks import identity, registry, suggestions
+from benchmarks import identity, suggestions
 from benchmarks.api import UsageError
 from benchmarks.cli.arguments import add_json, add_published, add_results, published_folder
 from benchmarks.cli.console import print_json, print_rich
-from benchmarks.cli.record_argument import suite_records
+from benchmarks.cli.record_argument import find_method, suite_records
+from benchmarks.cli.selection import require_tier
 from benchmarks.comparability import published_rows
 from benchmarks.hardware import profiles
+from benchmarks.records.folders import results_flag
 from benchmarks.records.record import Record
 from benchmarks.records.spec import ruleset_of
 from benchmarks.registry import MethodRef
 from benchmarks.runs.estimate import format_duration
 from benchmarks.runs.plan import Folders
-from benchmarks.tasks import code_digest
+from benchmarks.tasks import code_digest, get_task
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -44,17 +46,21 @@ def run(options: argparse.Namespace) -> int:
     """Print the table of the chosen methods' records; return 0.
 
     Raises:
-        UsageError: a method has no records, or the records cannot be compared with one another.
+        UsageError: a method has no records, there is no such suite or tier, or the records cannot be compared
+            with one another.
     """
-    refs = [registry.find(name) for name in dict.fromkeys(options.methods)]
     folders = Folders(options.results, options.suite, options.tier)
+    refs = [find_method(name, folders) for name in dict.fromkeys(options.methods)]
     lacking: list[str] = []
     if options.published:
         chosen, lacking = _with_published(refs, folders, options)
     else:
-        records = _selected(suite_records(folders), folders, options)
+        records = suite_records(folders)
+        if not records:
+            require_tier(options.suite, options.tier)
+        records = _selected(records, folders, options)
         chosen = [record for ref in refs for record in _of_method(ref, records, folders, options)]
-    baseline = registry.find(options.baseline).name if options.baseline else None
+    baseline = find_method(options.baseline, folders).name if options.baseline else None
     from benchmarks.analysis.table import build_table
     from benchmarks.comparability.grouping import COUNTED
     from benchmarks.report.console import TerminalTable
@@ -89,15 +95,18 @@ def _with_published(
     here = options.profile or profiles.resolve("auto")
     conditions = published_rows.choose_conditions(refs, both[0], both[1], here)
     if conditions is None:
+        require_tier(options.suite, options.tier)
         names = ", ".join(ref.name for ref in refs)
         raise UsageError(
             f"no record of {names} in {folders.store} or in {published_folder(options)}\n"
-            f"run one: supernet-bench run {options.suite} --tier {options.tier} --methods ..."
+            f"run one: supernet-bench run {options.suite} --tier {options.tier}"
+            f" --methods {','.join(dict.fromkeys(options.methods))}{results_flag(options.results)}"
         )
     rows = published_rows.gather(refs, conditions, both[0], both[1])
     about = f"{conditions['task']} {conditions['tier']} on {conditions['profile']}"
     lines = [f"published runs: {rows.published} of {len(rows.records)}, of {about}"]
-    if other := _other_code(conditions):
+    other = _other_code(conditions)
+    if other:
         lines.append(f"a run of today's code would not share this table, whose code is another: {other}")
     if rows.earlier:
         names = ", ".join(rows.earlier)
@@ -109,29 +118,44 @@ def _with_published(
         seconds = published_rows.seconds_of(name, conditions, [*mine, *theirs])
         cost = f"about {format_duration(seconds * len(seeds))}" if seconds else "of unknown cost"
         why = f" ({rows.reasons[name]})" if name in rows.reasons else ""
-        command = (
-            f"supernet-bench run {options.suite} --task {conditions['task']} --tier {options.tier}"
-            f" --methods {words[name]} --seeds {','.join(map(str, seeds))}{',' * (len(seeds) == 1)}"
-            f" --profile {conditions['profile']}"
-        )
-        lines.append(f"missing: {name}, {len(seeds)} seed{'s' * (len(seeds) != 1)}{why}, {cost}: {command}")
+        line = f"missing: {name}, {len(seeds)} seed{'s' * (len(seeds) != 1)}{why}"
+        if not other:
+            command = _run_command(options, conditions, [words[name]], seeds)
+            line += f", {cost}: {command}"
+        lines.append(line)
+    if other and rows.missing:
+        all_seeds = sorted({record["spec"]["seed"] for record in rows.records})
+        command = _run_command(options, conditions, [*words.values()], all_seeds)
+        lines.append(f"no run of today can fill them; a table of today's code takes all runs: {command}")
     return rows.records, lines
+
+
+def _run_command(
+    options: argparse.Namespace, conditions: Mapping[str, str], words: Sequence[str], seeds: Sequence[int]
+) -> str:
+    """Return the command that makes runs of a table."""
+    ruleset = f" --ruleset {conditions['ruleset']}" if "ruleset" in conditions else ""
+    return (
+        f"supernet-bench run {options.suite} --task {conditions['task']} --tier {options.tier}"
+        f" --methods {','.join(words)} --seeds {','.join(map(str, seeds))}{',' * (len(seeds) == 1)}"
+        f" --profile {conditions['profile']}{ruleset}{results_flag(options.results)}"
+    )
 
 
 def _other_code(conditions: Mapping[str, str]) -> str:
     """Return the parts of today's code that differ from a table's, in words; empty if none does."""
-    kinds = {"task_sha256": identity.TASK, "substrate_sha256": identity.SUBSTRATE_KIND}
+    name, on = conditions["task"], profiles.get(conditions["profile"]).device
     try:
-        today = {"task_sha256": code_digest(conditions["task"]), "substrate_sha256": identity.substrate()}
+        settings, code = get_task(name).tier(conditions["tier"], on).sha256, code_digest(name)
     except UsageError:
-        return f"task {conditions['task']} is not installed, and its code"
-    on = profiles.get(conditions["profile"]).device
-    differing = [
-        name
-        for name, digest in today.items()
-        if identity.equivalent(kinds[name], digest, on)[:12] != conditions[name]
-    ]
-    return " and ".join(published_rows.NAMES[name] for name in differing)
+        return f"task {name} is not installed, and its code"
+    today = {
+        "settings_sha256": settings,
+        "task_sha256": identity.equivalent(identity.TASK, code, on),
+        "substrate_sha256": identity.equivalent(identity.SUBSTRATE_KIND, identity.substrate(), on),
+    }
+    differing = [name for name, digest in today.items() if digest[:12] != conditions[name]]
+    return ", ".join(published_rows.NAMES[name] for name in differing)
 
 
 def _narrowed(records: Sequence[Record], options: argparse.Namespace) -> list[Record]:
@@ -187,4 +211,5 @@ def _of_method(
     command = f"supernet-bench run {options.suite} --tier {options.tier} --methods {methods}"
     command += f" --task {options.task}" if options.task else ""
     command += f" --ruleset {options.ruleset}" if options.ruleset else ""
+    command += results_flag(options.results)
     raise UsageError(f"{ref.name}: {why} in {folders.store}\nrun it: {command}")

@@ -19,6 +19,7 @@ from benchmarks.api import UsageError
 from benchmarks.options import checked, parse
 from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.registry import MethodRef
+from benchmarks.runs.plan import require_few
 from benchmarks.runs.yaml_file import compose, pairs
 from benchmarks.suggestions import suggest
 
@@ -30,13 +31,16 @@ SWEPT = ("task", "methods", "seeds", "budget-scale", "profile")
 OMITTED = ("config", "detach", "help", "hook", "json", "option")
 """Flags of ``run`` that a study file cannot set."""
 EXAMPLE = "a study file has one flag of `supernet-bench run` a line, such as  tier: small"
+METHODS = "write  methods: [hat, {mos-neuron: {experts: [2, 4]}}]"
+NO_VALUE = "no value: write one, or leave the line out"
 
 
 class Entry(NamedTuple):
-    """A value of a study file, and its line."""
+    """A value of a study file, its line, and its text there, which for ``no`` is not that of its value."""
 
     value: str | int | float
     line: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,10 @@ class Configuration:
             own = given.get(method.name, {})
             swept = {name: kept for name, kept in self.options.get(word, {}).items() if name not in own}
             for name, entries in swept.items():
-                for value, line in entries:
+                for value, line, _ in entries:
                     checked(method.name, method.options, {name: value}, f"{self.path}:{line}: {method.name}.")
             if swept:
+                require_few(**{f"values of {name}": len(entries) for name, entries in swept.items()})
                 values = ([entry.value for entry in entries] for entries in swept.values())
                 sets[method.name] = [
                     dict(zip(swept, chosen, strict=True)) for chosen in itertools.product(*values)
@@ -146,13 +151,16 @@ def read(path: Path) -> Configuration:
         line = key.start_mark.line + 1
         if name not in known:
             raise configuration.error(line, _unknown(name, known))
+        if name == "methods" and isinstance(node, yaml.MappingNode):
+            raise configuration.error(line, f"methods: a list with an item for each method: {METHODS}")
         if isinstance(node, yaml.MappingNode) or (isinstance(node, yaml.SequenceNode) and name not in SWEPT):
             raise configuration.error(line, f"{name}: one value, such as  {name}: {_sample(known[name])}")
         if name == "methods":
             flags[name] = _read_methods(configuration, node, options)
         elif name == "seeds" and isinstance(node, yaml.SequenceNode):
             seeds = [str(entry.value) for entry in _values(configuration, node)]
-            flags[name] = [Entry(",".join(seeds) + "," * (len(seeds) == 1), line)]
+            joined = ",".join(seeds) + "," * (len(seeds) == 1)
+            flags[name] = [Entry(joined, line, joined)]
         else:
             flags[name] = _values(configuration, node)
     return configuration
@@ -166,27 +174,26 @@ def _read_methods(
     Raises:
         UsageError: an item is neither a name nor one name with options.
     """
-    example = "write  methods: [hat, {mos-neuron: {experts: [2, 4]}}]"
     methods: list[Entry] = []
     for item in node.value if isinstance(node, yaml.SequenceNode) else [node]:
         line = item.start_mark.line + 1
         if isinstance(item, yaml.ScalarNode):
             methods.append(_entry(configuration, item))
             continue
-        own_pairs = list(pairs(configuration.path, item, example))
+        own_pairs = list(pairs(configuration.path, item, METHODS))
         if len(own_pairs) != 1:
-            raise configuration.error(line, f"one method an item: {example}")
+            raise configuration.error(line, f"one method an item: {METHODS}")
         ((method, _, given),) = own_pairs
         if any(entry.value == method for entry in methods):
             raise configuration.error(line, f"{method} stands there twice: write its values as lists")
-        methods.append(Entry(method, line))
+        methods.append(Entry(method, line, method))
         own = options.setdefault(method, {})
-        for name, _, value in pairs(configuration.path, given, example):
+        for name, _, value in pairs(configuration.path, given, METHODS):
             own[name] = _values(configuration, value)
             if not own[name]:
                 raise configuration.error(value.start_mark.line + 1, f"{method}.{name}: an empty list")
     if not methods:
-        raise configuration.error(node.start_mark.line + 1, f"methods: none; {example}")
+        raise configuration.error(node.start_mark.line + 1, f"methods: none; {METHODS}")
     return methods
 
 
@@ -218,9 +225,9 @@ def _entry(configuration: Configuration, node: yaml.Node) -> Entry:
     if not isinstance(value, str | int | float):
         # Dates, and values left out.
         if node.value.strip() in ("", "~", "null", "Null", "NULL"):
-            raise configuration.error(line, "no value: write one, or leave the line out")
+            raise configuration.error(line, NO_VALUE)
         value = node.value
-    return Entry(value, line)
+    return Entry(value, line, node.value)
 
 
 def _unknown(name: str, known: Mapping[str, argparse.Action]) -> str:
@@ -249,14 +256,17 @@ def _default(configuration: Configuration, flag: str, action: argparse.Action) -
 
 
 def _converted(configuration: Configuration, flag: str, action: argparse.Action, entry: Entry) -> object:
-    value, line = entry
+    value, line, written = entry
     if action.nargs == 0:
         if not isinstance(value, bool):
             raise configuration.error(line, f"{flag}: {value!r} is neither true nor false")
         return value
     if isinstance(value, bool):
-        raise configuration.error(line, f"{flag}: a value, not {str(value).lower()}: put words in quotes")
+        truth = f'{flag}: {written} is a truth value in YAML, not a text: write  {flag}: "{written}"'
+        raise configuration.error(line, truth)
     text = str(value)
+    if not text.strip():
+        raise configuration.error(line, f"{flag}: {NO_VALUE}")
     if action.choices is not None and text not in action.choices:
         near = suggest(text, action.choices)
         allowed = " ".join(map(str, action.choices))
@@ -264,6 +274,8 @@ def _converted(configuration: Configuration, flag: str, action: argparse.Action,
     convert = action.type if callable(action.type) else str
     try:
         return convert(text)
+    except UsageError as error:
+        raise configuration.error(line, str(error)) from None
     except (argparse.ArgumentTypeError, TypeError, ValueError) as error:
         reason = str(error) if isinstance(error, argparse.ArgumentTypeError) else f"'{text}' is no number"
         raise configuration.error(line, f"{flag}: {reason}") from None

@@ -17,6 +17,7 @@ from benchmarks.cli.plan import PlannedSuite
 from benchmarks.cli.selection import select_methods
 from benchmarks.engines import parallel_config, processes, scripts
 from benchmarks.engines.parallel_config import ParallelConfig, WorkerGroup
+from benchmarks.records.folders import results_flag
 from benchmarks.records.store import write_text
 from benchmarks.runs.estimate import format_duration
 
@@ -101,7 +102,9 @@ def start(options: argparse.Namespace, config: ParallelConfig, planned: Sequence
             return int(any(job.exception() is not None for job in jobs))
     else:
         codes = processes.run_on_ray(study, groups)
-        print(f"{len(codes)} workers have ended; then: supernet-bench report")
+        folders = planned[0].plan.folders
+        report = f"supernet-bench report {folders.suite} --tier {folders.tier}{results_flag(folders.results)}"
+        print(f"{len(codes)} workers have ended; then: {report}")
     return 0
 
 

@@ -10,6 +10,7 @@ import atexit
 import errno
 import importlib
 import io
+import itertools
 import os
 import re
 import signal
@@ -146,6 +147,21 @@ def _interruptions() -> Iterator[None]:
         raise KeyboardInterrupt from error
 
 
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Refuse an empty argument, which an unset variable of a shell leaves and which would read as a default.
+
+    Raises:
+        UsageError: the first such argument, with the flag before it.
+    """
+    for before, word in itertools.pairwise(["", *words]):
+        if not word.strip() or re.fullmatch(r"--[a-z-]+=", word):
+            shown = word if word.strip() else f"{before} ''".strip()
+            raise UsageError(
+                f"{shown}: an empty argument, as of a shell variable that is not set\n"
+                "type its value, or leave the argument out for its default"
+            )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     _refuse_pipes()
@@ -159,6 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     named = next((word for word in words if not word.startswith("-")), "")
     options: argparse.Namespace | None = None
     try:
+        _refuse_empty(words)
         options = parser([named]).parse_args(words)
         if hasattr(options, "configuration") and options.config is not None:
             from benchmarks.cli import configuration

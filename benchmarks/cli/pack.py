@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.cli.arguments import add_json, add_results
 from benchmarks.cli.console import print_json
+from benchmarks.cli.selection import require_tier
 from benchmarks.runs import archive
 from benchmarks.runs.plan import Folders
 
@@ -29,9 +30,11 @@ def run(options: argparse.Namespace) -> int:
     """Write the archive; return 0.
 
     Raises:
-        UsageError: nothing to pack, a run is in progress, or the file exists.
+        UsageError: nothing to pack, no such suite or tier, a run is in progress, or the file exists.
     """
     folders = Folders(options.results, options.suite, options.tier)
+    if not folders.home.is_dir():
+        require_tier(options.suite, options.tier)
     out = options.to or Path(f"{folders.home.name}.supernet-bench.tar")
     contents = archive.pack(folders, out)
     if options.json:

@@ -35,7 +35,16 @@ from benchmarks.records.spec import SELF, TRIALS
 from benchmarks.registry import MethodRef
 from benchmarks.runs import published_runs, repeat, user_declarations
 from benchmarks.runs.estimate import estimate_runs, format_duration
-from benchmarks.runs.plan import Folders, Plan, PlannedRun, PlanRequest, lay_out, parse_seeds, scale_budget
+from benchmarks.runs.plan import (
+    Folders,
+    Plan,
+    PlannedRun,
+    PlanRequest,
+    lay_out,
+    parse_seeds,
+    require_few,
+    scale_budget,
+)
 from benchmarks.tasks import Task, code_digest, data_digest, prepare, starting
 
 COLUMNS = ("method", "seed", "task", "run", "state", "estimate", "basis")
@@ -185,6 +194,9 @@ def _plan_for(options: argparse.Namespace, profile: Profile) -> PlannedSuite:
     with located(study, "seeds", options.seeds):
         seeds = parse_seeds(options.seeds or str(tier.seeds_default))
     given = parse(options.option)
+    sweeps = study.sweeps(methods, given) if study else {}
+    variants = sum(len(sweeps.get(method.name, [{}])) for method in methods.values())
+    require_few(tasks=len(tasks), methods=variants, seeds=len(seeds), budgets=len(scales))
     request = PlanRequest(
         tasks=tasks,
         tier=options.tier,
@@ -193,7 +205,7 @@ def _plan_for(options: argparse.Namespace, profile: Profile) -> PlannedSuite:
         profile=profile.name,
         device=profile.device,
         options=given,
-        sweeps=study.sweeps(methods, given) if study else {},
+        sweeps=sweeps,
         ruleset=options.ruleset,
         code={task.name: code_digest(task.name) for task in tasks},
         data={task.name: _data_digest(task, options, profile.device, folders.cache) for task in tasks},
@@ -216,18 +228,17 @@ def _plan_for(options: argparse.Namespace, profile: Profile) -> PlannedSuite:
 
 
 def _take_over_published(plan: Plan, options: argparse.Namespace) -> None:
-    """Take over published records of equal runs, or add a note that offers ``--published``."""
+    """Take over published records of equal runs and note why others are not, or offer ``--published``."""
     if not plan.pending:
         return
-    asked = options.published is not None
-    pairs = published_runs.equal_runs(plan, published_runs.records_for(plan, published_folder(options)))
-    if not pairs:
-        return
+    published = published_runs.records_for(plan, published_folder(options))
+    pairs = published_runs.equal_runs(plan, published)
     count = f"{len(pairs)} run{'s' * (len(pairs) != 1)}"
-    if asked:
+    if options.published is not None:
         published_runs.take_over(pairs)
         plan.notes.append(f"{count} of this plan taken over from published records")
-    else:
+        plan.notes += published_runs.reasons(plan, published)
+    elif pairs:
         plan.notes.append(f"{count} of this plan are published already: --published takes their records")
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from benchmarks import registry
 from benchmarks.api import UsageError
 from benchmarks.records import store
 from benchmarks.records.folders import local_results, readable
 from benchmarks.records.record import Record
 from benchmarks.records.text import sanitize
+from benchmarks.registry import MethodRef
 from benchmarks.runs.plan import Folders
+from benchmarks.runs.repeat import method_word
 
 LISTED = 9
 """Records listed when an id is ambiguous."""
@@ -46,6 +49,26 @@ def find_record(word: str, results: Path) -> Path:
     first = sorted(matching.items())[:LISTED]
     listed = "".join(f"\n  {name}  {Path(*file.parts[-4:])}" for name, file in first)
     raise UsageError(f"{what} with {word} in {folder}{listed}\ngive a file or its id")
+
+
+def find_method(word: str, folders: Folders) -> MethodRef:
+    """Return the method of a word of the command line.
+
+    Raises:
+        UsageError: there is none; where it names a method of records, the message has the file that it is in.
+    """
+    try:
+        return registry.find(word)
+    except UsageError:
+        named = [record for record in suite_records(folders, []) if record["spec"]["method"] == word]
+        files = {method_word(record["spec"], record["provenance"]) for record in named} - {word}
+        if not files:
+            raise
+        shown = " or ".join(sanitize(file, 80) for file in sorted(files))
+        raise UsageError(
+            f"no method '{word}' is installed; the '{word}' of the records in {folders.results} is {shown}\n"
+            f"type the path of that file, and its class, in place of '{word}'"
+        ) from None
 
 
 def store_of(path: Path, record: Record) -> list[Record]:

@@ -14,6 +14,8 @@ from benchmarks.api import UsageError
 from benchmarks.cli.arguments import add_carbon, add_json, add_results
 from benchmarks.cli.console import print_json, print_rich
 from benchmarks.cli.record_argument import suite_records
+from benchmarks.cli.selection import require_tier
+from benchmarks.records.folders import results_flag
 from benchmarks.records.record import Record
 from benchmarks.runs.plan import Folders
 
@@ -42,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     """Write and print the reports of all records of a suite and tier; return 0.
 
     Raises:
-        UsageError: there are no records.
+        UsageError: there are no records, or no such suite or tier.
     """
     emissions = carbon.declared(options.carbon_intensity, options.pue)
     folders = Folders(options.results, options.suite, options.tier)
@@ -51,9 +53,11 @@ def run(options: argparse.Namespace) -> int:
     for problem in problems:
         print(f"left out: {problem}")
     if not records:
+        require_tier(options.suite, options.tier)
+        flag = results_flag(options.results)
         raise UsageError(
             f"no records in {folders.store}\n"
-            f"make some: supernet-bench run {options.suite} --tier {options.tier}"
+            f"make some: supernet-bench run {options.suite} --tier {options.tier}{flag}"
         )
     if options.out:
         folders = Folders(options.out, options.suite, options.tier)

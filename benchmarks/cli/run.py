@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 from benchmarks.analysis import carbon
 from benchmarks.analysis.carbon import CarbonDeclaration
-from benchmarks.api import UsageError
 from benchmarks.cli import launching
 from benchmarks.cli import plan as plan_command
-from benchmarks.cli.arguments import add_carbon, add_hook, add_json, add_published, positive
+from benchmarks.cli.arguments import add_carbon, add_hook, add_json, add_published, not_negative, positive
 from benchmarks.cli.report import write_reports
 from benchmarks.hardware.probe import require_linux
 from benchmarks.records.canonical import JsonView
+from benchmarks.records.folders import results_flag
 from benchmarks.runs import hooks
 from benchmarks.runs.execution import execute, shared
 from benchmarks.runs.options import RunOptions
@@ -44,7 +44,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--checkpoint-seconds",
-        type=float,
+        type=not_negative,
         default=30.0,
         metavar="S",
         help="seconds between two checkpoints of a training (default: 30)",
@@ -72,12 +72,10 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: an option names something that does not exist or is not allowed.
     """
-    if options.dry_run:
-        return plan_command.run(options)
-    if not options.checkpoint_seconds >= 0:
-        raise UsageError(f"--checkpoint-seconds {options.checkpoint_seconds:g}: zero or more")
     hooks.require(options.hook)
     emissions = carbon.declared(options.carbon_intensity, options.pue)
+    if options.dry_run:
+        return plan_command.run(options)
     if options.parallel_config is not None:
         config = launching.read_config(options.parallel_config)
         if config.backend != "local":
@@ -109,7 +107,6 @@ def run(options: argparse.Namespace) -> int:
 
 def report(plan: Plan, *, as_json: bool, emissions: CarbonDeclaration | None = None) -> int:
     """Print the tables of a plan's records and its unfinished runs; return the exit code."""
-    # A record outside the plan that one of its runs builds on is not part of the table.
     records = [record for run in plan.runs if (record := run.record) is not None]
     failed = [run for run in plan.runs if run.state not in ("done", "skipped", "stopped")]
     stopped = [run for run in plan.runs if run.state == "stopped"]
@@ -127,7 +124,8 @@ def report(plan: Plan, *, as_json: bool, emissions: CarbonDeclaration | None = N
     if not comparable:
         print("nothing comparable is left: every run failed, was stopped or was skipped", file=out)
     if not (as_json or failed or stopped) and (plan.folders.tier, plan.folders.suite) == ("smoke", "mt"):
-        print(" next    supernet-bench run mt --task mt-multi30k-en-de --tier small --data-dir DIR --seeds 3")
+        command = "supernet-bench run mt --task mt-multi30k-en-de --tier small --data-dir DIR --seeds 3"
+        print(f" next    {command}{results_flag(plan.folders.results)}")
     return 1 if failed or not comparable else 0
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from benchmarks import registry, suggestions
 from benchmarks.api import UsageError
 from benchmarks.cli.arguments import split_words, task_flags
-from benchmarks.cli.configuration import located
+from benchmarks.cli.configuration import Configuration, located
+from benchmarks.cli.record_argument import find_method
 from benchmarks.registry import MethodRef
+from benchmarks.runs.plan import Folders
 from benchmarks.tasks import Task, tasks_by_name
 from benchmarks.tasks.folders import sources
 
 LIST_TASKS = "list them: supernet-bench list tasks"
+LIST_METHODS = "list them: supernet-bench list methods"
 
 
 def select_tasks(options: argparse.Namespace) -> list[Task]:
@@ -26,13 +29,12 @@ def select_tasks(options: argparse.Namespace) -> list[Task]:
         UsageError: no such suite, tier or task, or a task of another suite or without the tier.
     """
     study = options.configuration
-    if options.suite is None or not options.task:
-        task = _first_task(options)
+    if options.suite is None or options.task is None:
+        (task, *_) = require_tier(options.suite, options.tier, study)
         task_flags(options).refuse(task.name)
         return [task]
-    given = options.task if isinstance(options.task, list) else [options.task]
     selected = []
-    words = list(dict.fromkeys(word for text in given for word in split_tasks(text)))
+    words = list(dict.fromkeys(_split(options, "task", split_tasks, LIST_TASKS)))
     of_folders = any(map(sources.takes_flags, words))
     for word in words:
         with located(study, "task", word):
@@ -53,27 +55,25 @@ def select_tasks(options: argparse.Namespace) -> list[Task]:
     return selected
 
 
-def _first_task(options: argparse.Namespace) -> Task:
-    """Return the suite's first task that has the tier; a broken task is passed over.
+def require_tier(suite: str | None, tier: str, study: Configuration | None = None) -> list[Task]:
+    """Return the installed tasks of a suite that have a tier; broken tasks are passed over.
 
     Raises:
         UsageError: no such suite or tier.
     """
-    study = options.configuration
-    known = tasks_by_name()
-    installed = {name: task for name, task in known.items() if not isinstance(task, UsageError)}
-    suites = sorted({task.suite for task in installed.values()})
-    if options.suite is None:
+    installed = [task for task in tasks_by_name().values() if not isinstance(task, UsageError)]
+    suites = sorted({task.suite for task in installed})
+    if suite is None:
         raise UsageError(f"no suite: name one, such as {suites[0]}\nknown: {' '.join(suites)}\n{LIST_TASKS}")
-    with located(study, "suite", options.suite):
-        if options.suite not in suites:
-            raise suggestions.unknown("suite", options.suite, suites, LIST_TASKS)
-    of_suite = [task for task in installed.values() if task.suite == options.suite]
-    tiers = sorted({tier for task in of_suite for tier in task.tiers()})
-    with located(study, "tier", options.tier):
-        if options.tier not in tiers:
-            raise suggestions.unknown("tier", options.tier, tiers, LIST_TASKS)
-    return next(task for task in of_suite if options.tier in task.tiers())
+    with located(study, "suite", suite):
+        if suite not in suites:
+            raise suggestions.unknown("suite", suite, suites, LIST_TASKS)
+    of_suite = [task for task in installed if task.suite == suite]
+    tiers = sorted({name for task in of_suite for name in task.tiers()})
+    with located(study, "tier", tier):
+        if tier not in tiers:
+            raise suggestions.unknown("tier", tier, tiers, LIST_TASKS)
+    return [task for task in of_suite if tier in task.tiers()]
 
 
 def split_tasks(text: str) -> list[str]:
@@ -92,20 +92,36 @@ def select_methods(options: argparse.Namespace, task: Task) -> dict[str, MethodR
     Raises:
         UsageError: no such method, or none at all.
     """
-    if isinstance(options.methods, list):
-        names = [name for word in options.methods for name in split_methods(word)]
+    if options.methods is None:
+        names = sorted(registry.installed())
     else:
-        names = split_methods(options.methods) if options.methods else sorted(registry.installed())
+        names = _split(options, "methods", split_methods, LIST_METHODS)
     methods = {}
     for name in names:
         with located(options.configuration, "methods", name):
-            methods[name] = registry.find(name)
-    if not options.methods:
+            methods[name] = find_method(name, Folders(options.results, options.suite, options.tier))
+    if options.methods is None:
         suites = (task.suite,) if getattr(task, "own_methods", False) else (None, task.suite)
         methods = {name: method for name, method in methods.items() if method.suite in suites}
     if not methods:
-        raise UsageError("--methods: none given, and none installed\nlist them: supernet-bench list methods")
+        raise UsageError(f"--methods: none given, and none installed\n{LIST_METHODS}")
     return methods
+
+
+def _split(options: argparse.Namespace, flag: str, split: Callable[[str], list[str]], then: str) -> list[str]:
+    """Return the words of a flag that a command line gives as one text and a study file as several.
+
+    Raises:
+        UsageError: a text without a word; ``then`` ends the message.
+    """
+    texts = getattr(options, flag)
+    words = []
+    for text in texts if isinstance(texts, list) else [texts]:
+        with located(options.configuration, flag, text):
+            if not split(text):
+                raise UsageError(f"--{flag} '{text}': names nothing: leave it out for the default\n{then}")
+        words += split(text)
+    return words
 
 
 def split_methods(text: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,7 +17,7 @@ from benchmarks.cli.console import print_json, print_table
 from benchmarks.cli.plan import build_plans
 from benchmarks.records.store import write_text
 from benchmarks.runs.estimate import format_duration
-from benchmarks.runs.study_status import StudyStatus, read_status
+from benchmarks.runs.study_status import OPEN, StudyStatus, read_status
 
 MOST_S = 86_400
 """Most seconds between two looks: a day."""
@@ -24,8 +25,6 @@ SHOWN = 40
 """Rows of a table; the rest is counted."""
 ACTIVE = ("run", "task", "worker", "phase", "done", "seconds", "at risk")
 WORKERS = ("worker", "machine", "profile", "jobs", "runs", "silent")
-OPEN = ("running", "at risk", "waiting")
-"""States of runs that have not ended."""
 EPILOG = "exit code: 0 nothing has failed, 1 a run has failed, 2 mistake"
 
 
@@ -56,10 +55,9 @@ def run(options: argparse.Namespace) -> int:
     if options.page is not None and options.page.exists() and options.page.samefile(options.config):
         raise UsageError(f"--page {options.page}: is the study itself; name a new file, such as status.html")
     while True:
-        statuses = [read_status(planned.plan) for planned in build_plans(options)]
-        remaining = any(
-            part.counts[state] for part in statuses for state in ("running", "at risk", "waiting")
-        )
+        plans = [planned.plan for planned in build_plans(options)]
+        statuses = [read_status(plan) for plan in plans]
+        remaining = any(part.counts[state] for part in statuses for state in OPEN)
         if options.page is not None:
             again = max(2, round(options.every)) if options.watch and remaining else None
             write_text(options.page, page(statuses, again))
@@ -70,6 +68,10 @@ def run(options: argparse.Namespace) -> int:
                 print("\x1b[2J\x1b[H", end="")
             for part in statuses:
                 print_status(part)
+        for home in dict.fromkeys(plan.folders.home for plan in plans):
+            if not home.is_dir():
+                note = "no run of this study has begun there; another folder: --results DIR"
+                print(f"note: no folder {home}: {note}", file=sys.stderr)
         if not (options.watch and remaining):
             return int(any(part.counts["failed"] for part in statuses))
         time.sleep(max(0.5, options.every))

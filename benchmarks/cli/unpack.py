@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.cli.arguments import add_json, add_results
 from benchmarks.cli.console import print_json
+from benchmarks.records.folders import results_flag
 from benchmarks.runs import archive
 
 
@@ -29,5 +30,6 @@ def run(options: argparse.Namespace) -> int:
         print_json({"folder": str(folders.home), "records": len(contents.records), "runs": contents.runs})
     else:
         print(f"{contents.summary()}\nunpacked into {os.path.relpath(folders.home)}")
-        print(f"table: supernet-bench report {folders.suite} --tier {folders.tier}")
+        flag = results_flag(options.results)
+        print(f"table: supernet-bench report {folders.suite} --tier {folders.tier}{flag}")
     return 0

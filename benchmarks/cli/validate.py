@@ -124,11 +124,15 @@ def misplaced(path: Path, record: Record) -> list[str]:
 
 def _attachment_kind(path: Path) -> AnyKind | None:
     """Return the kind of an attachment, by the folder that it lies in; None for a record."""
+    folder = path.absolute().parent.parent.name
+    return next((kind for kind in _attachment_kinds() if kind.folder == folder), None)
+
+
+def _attachment_kinds() -> tuple[AnyKind, ...]:
+    """Return all kinds of attachments."""
     from benchmarks.verification import verdict_files
 
-    kinds: tuple[AnyKind, ...] = (verdict_files.VERDICTS, runtime_latencies.LATENCIES)
-    folder = path.absolute().parent.parent.name
-    return next((kind for kind in kinds if kind.folder == folder), None)
+    return verdict_files.VERDICTS, runtime_latencies.LATENCIES
 
 
 def _attachment_problems(kind: AnyKind, path: Path, published: Mapping[str, Record]) -> Iterator[Problem]:
@@ -149,7 +153,7 @@ def _attachment_problems(kind: AnyKind, path: Path, published: Mapping[str, Reco
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
-    """Return all JSON files of the paths: a folder stands for all files below it that are not set aside.
+    """Return the files to check of the paths; a folder stands for the records and attachments below it.
 
     Raises:
         UsageError: a path does not exist, or there are no files.
@@ -157,10 +161,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            below = [p for p in path.rglob("*.json") if p.is_file()]
-            files += sorted(
-                p for p in below if not p.stem.rpartition(".")[2].startswith(("failed-", "invalid-"))
-            )
+            files += _stored_files(path)
         elif path.exists():
             files.append(path)
         else:
@@ -170,6 +171,19 @@ def _files(paths: Sequence[Path]) -> list[Path]:
             f"no records in {', '.join(sanitize(p, 200) for p in paths)}: they are files named *.json"
         )
     return list(dict.fromkeys(files))
+
+
+def _stored_files(folder: Path) -> list[Path]:
+    """Return the JSON files of a folder that may be published, sorted; those that were set aside are not.
+
+    In a folder of results they lie below ``records`` and its like, beside caches and unfinished runs.
+    """
+    stores = {"records", *(kind.folder for kind in _attachment_kinds())}
+    below = {p: set(p.relative_to(folder).parts[:-1]) for p in folder.rglob("*.json") if p.is_file()}
+    stored = [p for p, parents in below.items() if parents & stores]
+    chosen = stored or [p for p, parents in below.items() if not parents & {"cache", "runs"}]
+    aside = ("failed-", "invalid-", "stopped-")
+    return sorted(p for p in chosen if not p.stem.rpartition(".")[2].startswith(aside))
 
 
 def _print(

@@ -29,7 +29,7 @@ class Rows:
         conditions: facts that all of them share.
         records: in the order of the methods.
         published: number of published ones among them.
-        missing: method -> seeds that others have and it lacks; None: all, and none is known.
+        missing: method -> seeds that others have and it lacks; all seeds if its rows are of earlier code.
         reasons: method -> what keeps its published rows apart.
         earlier: installed methods whose published rows are of an earlier version of their code.
     """
@@ -98,8 +98,9 @@ def gather(
             rows.reasons[ref.name] = _reason(ref, conditions, [*own, *published])
     wanted = set().union(*seeds.values()) if seeds else set()
     for name, has in seeds.items():
-        if lacks := sorted(wanted - has):
-            rows.missing[name] = lacks
+        if lacks := wanted - has:
+            # A row of today's code shares no table with rows of an earlier one: it takes all seeds.
+            rows.missing[name] = sorted(wanted if name in rows.earlier else lacks)
     return rows
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from benchmarks.api import UsageError
 from benchmarks.records import store
-from benchmarks.records.folders import local_results
+from benchmarks.records.folders import PUBLISHED, local_results, results_flag
 from benchmarks.records.record import Candidate, Record
 from benchmarks.records.selection import headline_candidates
 from benchmarks.records.text import sanitize
@@ -90,7 +90,8 @@ def find_candidate(record: Record, index: int | None, path: Path, results: Path)
             return StoredCandidate(record, candidate, _check_weights(folder, candidate))
     raise UsageError(
         f"the weights of run {record['id']} are not on this machine, and a record holds none\n"
-        f"make them again, to the bit on a machine like its own: supernet-bench verify {record['id']}\n"
+        f"make them again, to the bit on a machine like its own: supernet-bench verify {record['id']}"
+        f"{results_flag(results, PUBLISHED)}\n"
         "or make others, and export the record of that run, under results/local:"
         f" {repeat_command(record, here=True)}"
     )

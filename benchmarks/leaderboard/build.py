@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmarks.api import UsageError
 from benchmarks.records import store, study_files
+from benchmarks.records.folders import PUBLISHED, results_flag
 from benchmarks.records.store import write_text
 
 if TYPE_CHECKING:
@@ -263,5 +264,5 @@ def require_current(results_dir: Path) -> None:
         more = f"\n  ... and {len(differing) - 20} more" if len(differing) > 20 else ""
         raise UsageError(
             f"the leaderboard does not follow from the records; differing:\n{listed}{more}\n"
-            f"rebuild it: {COMMAND}"
+            f"rebuild it: {COMMAND}{results_flag(results_dir, PUBLISHED)}"
         )

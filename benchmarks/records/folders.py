@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from functools import lru_cache
 from pathlib import Path
 
@@ -61,3 +62,13 @@ def local_results(results: Path = PUBLISHED) -> Path:
     """
     named = os.environ.get(VARIABLE)
     return Path(named).expanduser() if named and results == PUBLISHED else results / "local"
+
+
+def results_flag(results: Path, default: Path | None = None) -> str:
+    """Return `` --results DIR`` for a command to type next; empty for the folder that it has by default.
+
+    Args:
+        results: folder of the command that is typed now.
+        default: of the next command; None for this machine's results, ``local_results``.
+    """
+    return "" if results == (default or local_results()) else f" --results {shlex.quote(str(results))}"

@@ -26,6 +26,7 @@ from typing import IO, NamedTuple
 from benchmarks.api import InvalidRecordError, UsageError
 from benchmarks.records import store
 from benchmarks.records.canonical import JsonView
+from benchmarks.records.folders import results_flag
 from benchmarks.records.spec import spec_id
 from benchmarks.records.text import sanitize
 from benchmarks.runs.execution import exclusive
@@ -99,7 +100,8 @@ def pack(folders: Folders, out: Path) -> Contents:
             a name cannot travel.
     """
     if not any((folders.home / part).is_dir() for part in PARTS):
-        raise UsageError(f"{folders.home}: no runs to pack\nmake some: supernet-bench run {folders.suite}")
+        command = f"supernet-bench run {folders.suite} --tier {folders.tier}{results_flag(folders.results)}"
+        raise UsageError(f"{folders.home}: no runs to pack\nmake some: {command}")
     if out.exists():
         raise UsageError(f"{out} is there already: move it away, or name another file: --to FILE")
     out.parent.mkdir(parents=True, exist_ok=True)

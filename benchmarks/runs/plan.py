@@ -171,6 +171,27 @@ LARGEST = 1e15
 """Largest allowance: whole numbers up to here are exact in floating point."""
 
 
+MOST_RUNS = 100_000
+"""Most runs of a plan, which half a minute lays out."""
+
+
+def require_few(**factors: int) -> None:
+    """Refuse a plan with more runs than ``MOST_RUNS``.
+
+    Args:
+        factors: word for the things of a kind that a plan combines -> their number.
+
+    Raises:
+        UsageError: their product is too large.
+    """
+    if (count := math.prod(factors.values())) > MOST_RUNS:
+        product = " x ".join(f"{number:,} {word}" for word, number in factors.items() if number > 1)
+        raise UsageError(
+            f"a plan of {count:,} runs ({product}): at most {MOST_RUNS:,}\n"
+            "split it into several: fewer --seeds, --methods, tasks or values of options"
+        )
+
+
 def scale_budget(budget: Mapping[str, float], factor: float) -> dict[str, float]:
     """Return a budget ``factor`` times as large; countable kinds are rounded up to whole numbers.
 
@@ -390,21 +411,15 @@ class _Layout:
         return run
 
     def append(self, plan: Plan, run: PlannedRun) -> None:
-        """Append a run after the one it follows, which a finished record may stand for."""
+        """Append a run after the one it follows, which is of the plan too, whatever its state."""
         if run.spec.id in self._appended:
             return
         self._appended.add(run.spec.id)
         if run.first is not None:
             leader = run.first.spec.method
-            if leader in self._asked or run.first.state != "done":
-                self.append(plan, run.first)
-            how = (
-                "taken from the records there are"
-                if run.first.state == "done"
-                else "its runs are added to the plan"
-            )
+            self.append(plan, run.first)
             why = "starts from" if run.method.starts else "follows"
-            note = f"{run.spec.method} {why} {leader}: {how}"
+            note = f"{run.spec.method} {why} {leader}: its runs are added to the plan"
             if leader not in self._asked and note not in plan.notes:
                 plan.notes.append(note)
         plan.runs.append(run)

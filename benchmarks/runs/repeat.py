@@ -52,7 +52,7 @@ def command_words(
 def _words(record: Record, leaders: Mapping[str, Record], here: bool) -> list[str]:
     spec, origin = record["spec"], record["provenance"]
     words = ["supernet-bench", "run", spec["suite"], *_task(record), "--tier", spec["tier"]]
-    words += ["--methods", _method(spec, origin), "--seeds", f"{spec['seed']},"]
+    words += ["--methods", method_word(spec, origin), "--seeds", f"{spec['seed']},"]
     own_profile = "profile" in record.get("declared", {})
     words += [] if here else ["--profile", f"./{spec['profile']}.toml" if own_profile else spec["profile"]]
     chain, leader = [spec], spec
@@ -92,7 +92,7 @@ def _task(record: Record) -> list[str]:
     return words
 
 
-def _method(spec: Spec, origin: Provenance) -> str:
+def method_word(spec: Spec, origin: Provenance) -> str:
     """Return the value of ``--methods``: a name, or the file that has the class."""
     word = origin["method"].get("word") if isinstance(origin.get("method"), Mapping) else None
     return word if isinstance(word, str) and word else str(spec["method"])

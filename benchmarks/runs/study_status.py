@@ -20,8 +20,11 @@ SHOWN_SHARE = 0.05
 """Share of its tokens after which a run's speed shows whether its seconds will be enough."""
 MOVED_AWAY = "no record of it is here; supernet-bench work PLAN --retry-failed makes it again"
 """Message of a failed run whose record was moved away."""
-STATES = ("done", "running", "at risk", "waiting", "failed", "stopped", "skipped")
+STATES = ("done", "running", "at risk", "waiting", "unreadable", "failed", "stopped", "skipped")
 """States of runs, in the order in which they are shown."""
+
+OPEN = ("running", "at risk", "waiting", "unreadable")
+"""States of runs that have not ended; a run whose record cannot be read is made again."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def read_status(plan: Plan) -> StudyStatus:
             status = _active_status(plan, run, lease.worker, silent)
             active.append(status)
             state = "at risk" if status.risk else "running"
-        elif run.state in ("done", "failed", "stopped"):
+        elif run.state in ("done", "failed", "stopped", "unreadable"):
             state = run.state
         elif lease is not None and lease.state in ("failed", "stopped", "skipped"):
             state = lease.state  # its record was moved away, or it has none: workers leave it as it is
@@ -107,8 +110,8 @@ def read_status(plan: Plan) -> StudyStatus:
         if state == "failed":
             record = run.record
             failed.append((run.label, sanitize(record["message"], 200) if record else MOVED_AWAY))
-        if state in ("waiting", "running", "at risk"):
-            spent = active[-1].seconds if state != "waiting" else 0.0
+        if state in OPEN:
+            spent = active[-1].seconds if state in ("running", "at risk") else 0.0
             known_part = None if run.estimate is None else max(0.0, run.estimate - spent)
             remaining = None if remaining is None or known_part is None else remaining + known_part
     jobs = sum(worker.jobs for worker in alive if not worker.silent and worker.profile == plan.profile)

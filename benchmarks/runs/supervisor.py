@@ -44,6 +44,8 @@ READ_S = 10.0
 """Seconds that the last messages of an ended search may take."""
 LARGEST_LOG = 64 * 2**20
 """Bytes that a search may print over all its sessions."""
+KEPT_LOG = 2**20
+"""Bytes of an ended search's log that are kept, half from its beginning and half from its end."""
 LOG = "log.txt"
 """File in a run's folder of all that its search prints."""
 REFUSALS = ("FileNotFoundError:", "PermissionError:", "OSError:", "URLError:", "gaierror:")
@@ -166,8 +168,6 @@ class SupervisedSearch:
     def ended(self) -> SearchOutcome | None:
         """Return the outcome of a search whose process has ended; None if it was interrupted or skipped."""
         self.close()
-        if _size(self.folder / LOG) > LARGEST_LOG:
-            os.truncate(self.folder / LOG, LARGEST_LOG)
         code, books = self.worker.exitcode, self.books
         ended = books.end[0] if books.end is not None else "budget" if self._terminated is not None else ""
         if ended in ("done", "budget") and not books.fault:
@@ -187,6 +187,7 @@ class SupervisedSearch:
         else:
             self.crashed = True
             outcome = self._write("failed", _died(code))
+        _shorten_log(self.folder / LOG)
         if books.aside:
             set_aside(self.folder)
         outcome["energy"], outcome["joules"] = self.energy.total(), self.energy.joules
@@ -280,6 +281,17 @@ def set_aside(folder: Path) -> None:
     for name in (JOURNAL, CHECKPOINTS, STATES):
         if (folder / name).exists():
             os.rename(folder / name, folder / f"{name}.{stamp}.aside")
+
+
+def _shorten_log(log: Path) -> None:
+    """Cut the middle out of an ended search's log that is longer than ``KEPT_LOG``."""
+    size, half = _size(log), KEPT_LOG // 2
+    if size > KEPT_LOG:
+        with log.open("rb") as file:
+            head = file.read(half)
+            file.seek(size - half)
+            tail = file.read()
+        write_text(log, head + f"\n... {size - KEPT_LOG:,} bytes were cut out here ...\n".encode() + tail)
 
 
 def _size(path: Path) -> int:

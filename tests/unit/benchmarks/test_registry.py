@@ -243,3 +243,16 @@ def test_the_files_and_imports_of_a_method(mine: Path):
     assert code_files.sources(f"{mine}:Mine") == {"mine": mine}
     assert class_facts.imports(mine) == ["benchmarks.api", "benchmarks.api.Method"]
     assert set(code_files.sources("mos.method:MosNeuron")) == {"mos", "mos.method", "mos.mixture"}
+
+
+@pytest.mark.parametrize(
+    ("word", "written"),
+    [
+        ("./nothing:Nothing", "./nothing.py:Nothing"),
+        ("nothing:Nothing", "nothing.py:Nothing"),
+        ("./nothing", "./nothing.py:Class"),
+    ],
+)
+def test_a_file_without_its_ending_gets_the_word_to_write(word: str, written: str):
+    with pytest.raises(UsageError, match=f"is named with its ending .py: write {written}$"):
+        registry.find(word)

@@ -10,8 +10,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.api import UsageError
+from benchmarks.api import Option, UsageError
 from benchmarks.cli import configuration, main
+from benchmarks.cli import plan as planning
+from benchmarks.registry import MethodRef
+from tests import ROOT
 
 STUDY = """\
 suite: mt
@@ -56,6 +59,28 @@ def test_flags_override_the_file(tmp_path, capsys):
     assert planned(path, capsys, "--methods", "hat")["runs"], "options of methods left out are left out"
 
 
+def test_a_plan_of_more_runs_than_anybody_makes_is_refused_at_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(planning, "lay_out", lambda *_: pytest.fail("laid out"))
+    values = ", ".join(map(str, range(1, 65)))
+    many = f"[{{mos-neuron: {{experts: [{values}], after: [continue, scratch]}}}}, hat]"
+    for text, product in (
+        (
+            "suite: mt\nmethods: [hat, scratch]\nseeds: 9000\nbudget-scale: [1, 2, 3, 4, 5, 6]\n",
+            "9,000 seeds",
+        ),
+        (f"suite: mt\nmethods: {many}\nseeds: 9000\n", "129 methods x 9,000 seeds"),
+    ):
+        assert main.main(["plan", "-C", str(write(tmp_path, text)), "--profile", "undeclared"]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: a plan of 1") and product in error and "at most 100,000" in error
+    entries = [configuration.Entry(value, 1, str(value)) for value in range(2, 1002)]
+    study = configuration.Configuration(tmp_path, {}, {"mine": dict.fromkeys(("a", "b", "c", "d"), entries)})
+    options = tuple(Option(name, int, 2, help="a number") for name in "abcd")
+    method = MethodRef("mine", "m:M", "0" * 64, "here", options=options)
+    with pytest.raises(UsageError, match="1,000 values of a x 1,000 values of b"):
+        study.sweeps({"mine": method}, {})
+
+
 def test_one_seed_in_a_list_is_a_seed(tmp_path, capsys):
     for text, seeds in (("3", {1, 2, 3}), ("[3]", {3})):
         plan = planned(write(tmp_path, STUDY.replace("[1, 4]", text)), capsys)
@@ -76,6 +101,24 @@ def test_a_run_that_follows_follows_each_run_of_a_sweep(tmp_path, capsys):
         ("suite: mt\nteir: smoke\n", 2, "no flag 'teir'. Did you mean 'tier'?"),
         ("suite: mt\ntier: smok\n", 2, "Did you mean 'smoke'?"),
         ("suite: nt\n", 1, "no suite 'nt'"),
+        (
+            "suite: mt\nsource: no\n",
+            2,
+            'source: no is a truth value in YAML, not a text: write  source: "no"',
+        ),
+        ("suite: mt\ntier: Off\n", 2, 'tier: Off is a truth value in YAML, not a text: write  tier: "Off"'),
+        (
+            "suite: mt\nmethods: {hat: {after: scratch}}\n",
+            2,
+            "methods: a list with an item for each method: ",
+        ),
+        ("suite: mt\nmethods: ''\n", 2, "methods: no value: write one, or leave the line out"),
+        ("suite: mt\ntask: [' ']\n", 2, "task: no value: write one, or leave the line out"),
+        ("suite: mt\nmethods: ','\n", 2, "--methods ',': names nothing: leave it out for the default"),
+        ("suite: mt\ncheckpoint-seconds: -1\n", 2, "checkpoint-seconds: -1: zero or more"),
+        ("suite: mt\ncarbon-intensity: -5\n", 2, "--carbon-intensity -5: grams of CO2 equivalent a kWh"),
+        ("suite: mt\ncarbon-intensity: 5\npue: 0.1\n", 3, "--pue 0.1: the building's energy over"),
+        ("suite: mt\nhook: tracker\n", 2, "'hook' belongs on the command line: --hook"),
         ("suite: mt\n\nmethods:\n  - hat\n  - hatt\n", 5, "Did you mean 'hat'?"),
         ("suite: mt\nmethods: [hat, hat]\nmethods: [hat]\n", 3, "methods stands in line 2 too"),
         ("suite: mt\nmethods:\n- mos-neuron:\n    experts: [2,\n      no-number]\n", 5, "'no-number' is not"),
@@ -137,3 +180,10 @@ def test_any_mapping_is_read_or_refused(tmp_path_factory, values):
         main.parser(["plan"], configuration.read(path))
     except UsageError as error:
         assert str(error).startswith(f"{path}:") or "YAML" in str(error)
+
+
+def test_the_page_on_studies_names_the_flags_that_are_typed():
+    page = (ROOT / "docs" / "scaling.md").read_text()
+    (line,) = (line for line in page.splitlines() if line.startswith("# study.yml: "))
+    typed = set(configuration.OMITTED) - {"config", "help"}
+    assert {word.strip(",") for word in line.split() if word.startswith("--")} == {f"--{f}" for f in typed}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.api import UsageError
+from benchmarks.cli.main import main
 from benchmarks.cli.record_argument import find_record, store_of
 from benchmarks.records import store
 from tests.fake_records import fake
@@ -42,3 +43,22 @@ def test_an_ambiguous_id_lists_its_records_and_a_wrong_one_states_the_choice(tmp
     for word in ("no-id", "../x", "abc"):
         with pytest.raises(UsageError, match="give a file, or the id of one"):
             find_record(word, tmp_path)
+
+
+def test_a_method_of_records_is_named_by_its_file(tmp_path, capsys):
+    record = fake("good", 1, tier="smoke", task="mt-synthetic-en-de")
+    provenance = {**record["provenance"], "method": {"word": "./good.py:Good"}}
+    store.write(tmp_path / "mt-smoke" / "records", {**record, "provenance": provenance})
+    results = ["--results", str(tmp_path)]
+    for words in (
+        ["compare", "good", "scratch"],
+        ["compare", "good", "scratch", "--published", str(tmp_path)],
+        ["plan", "mt", "--methods", "hat,good", "--profile", "undeclared"],
+        ["run", "mt", "--methods", "good", "--profile", "undeclared"],
+    ):
+        assert main([*words, *results]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: no method 'good' is installed; the 'good' of the records in")
+        assert "is ./good.py:Good\ntype the path of that file" in error
+    assert main(["compare", "god", *results]) == 2
+    assert capsys.readouterr().err.startswith("error: no method 'god'.")

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from benchmarks import registry
-from benchmarks.cli import main
+from benchmarks.cli import compare, main
 from benchmarks.comparability import grouping, published_rows
 from benchmarks.records import store
 from benchmarks.records.spec import RunSpec
 from benchmarks.registry import MethodRef
 from benchmarks.runs.plan import Folders, Plan, PlannedRun
-from benchmarks.runs.published_runs import equal_runs, take_over
+from benchmarks.runs.published_runs import equal_runs, reasons, take_over
 from tests.fake_records import fake
 
 CPU, GPU = "cpu-2core-avx512.v1", "nvidia-h100.v1"
@@ -94,6 +94,11 @@ def test_an_installed_methods_last_published_version_stands_where_no_row_of_toda
     assert not ours.earlier and len(ours.records) == 1, "versions never share a table"
     stopped = [{**record, "status": "failed"} for record in earlier]
     assert not published_rows.gather([today], conditions, [], stopped).records
+    more = [*mine, fake("mine", 3)]
+    assert published_rows.gather([ref(mine[0]), today], conditions, more, earlier).missing == {
+        "mine": [2],
+        "hat": [1, 2, 3],  # a new run of hat shares no table with the rows of its earlier code
+    }
 
 
 def test_a_users_own_file_never_gets_the_rows_of_another_code_of_its_name() -> None:
@@ -160,6 +165,54 @@ def test_a_run_that_differs_in_any_field_is_not_equal(field: str, value: Any) ->
     assert not equal_runs(planned(record)[0], [failed])
 
 
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, ""),
+        ({"seed": 9}, "the nearest published record differs in seed"),
+        ({"task": "other"}, f"no record of it is published under {CPU}"),
+        ({"options": {"after": "continue"}}, "differs in options"),
+        ({"settings_sha256": "0" * 64}, "differs in the tier's settings"),
+        ({"task_sha256": "0" * 64, "substrate_sha256": "0" * 64}, "the task's code, the substrate's code"),
+        ({"data_sha256": "0" * 64}, "differs in data"),
+        ({"follows": "0" * 16}, "differs in whether it follows a run"),
+        ({"budget": {"tokens": 1.0}}, "differs in allowed tokens, allowed evaluations, allowed probes"),
+    ],
+)
+def test_a_run_that_is_not_taken_over_has_its_reason(changes: dict[str, Any], why: str) -> None:
+    record = modern(fake("hat", 1))
+    plan, _ = planned(record, **changes)
+    lines = [] if equal_runs(plan, [record]) else reasons(plan, [record])
+    assert len(lines) == bool(why) and all(why in line for line in lines)
+
+
+def test_reasons_name_other_code_and_runs_that_others_inherit_from() -> None:
+    record = modern(fake("hat", 1))
+    plan, run = planned(record)
+    run.method = replace(run.method, sha256="1" * 64)
+    (line,) = reasons(plan, [record])
+    assert line.endswith("seed 1: the nearest published record differs in the method's code")
+    plan, run = planned(record)
+    heir = PlannedRun(replace(run.spec, method="heir"), replace(run.method, name="heir", inherits=True), run)
+    plan.runs.append(heir)
+    lines = reasons(plan, [record])
+    assert lines[0].endswith("another run inherits its weights") and len(lines) == 2
+
+
+def test_published_runs_that_are_not_taken_over_are_noted_in_the_plan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.write(tmp_path / "records", fake("hat", 1, task="mt-synthetic-en-de", tier="smoke"))
+    words = ["plan", "mt", "--methods", "hat", "--seeds", "2", "--profile", CPU, "--json"]
+    words += ["--results", str(tmp_path / "own")]
+    assert main.main([*words, "--published", str(tmp_path)]) == 0
+    taken, *notes = json.loads(capsys.readouterr().out)["notes"][:2]
+    assert taken == "0 runs of this plan taken over from published records"
+    assert notes[0].startswith("not taken over: hat of mt-synthetic-en-de, seed") and "code" in notes[0]
+    assert main.main(words) == 0
+    assert "taken over" not in capsys.readouterr().out
+
+
 def test_compare_reads_published_rows_and_any_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,8 +227,15 @@ def test_compare_reads_published_rows_and_any_folder(
     shown = json.loads(capsys.readouterr().out)
     assert {row["method"] for row in shown["rows"]} == {"mine", "hat"}
     assert shown["missing"][0] == "published runs: 3 of 5, of mt-multi30k-en-de small on " + CPU
-    missing = shown["missing"][-1]
-    assert missing.startswith("missing: mine, 1 seed") and "--methods mine --seeds 3, --profile" in missing
+    other, missing, command = shown["missing"][1:]
+    assert other.endswith("is another: settings, the task's code, the substrate's code")
+    assert missing == "missing: mine, 1 seed", "no run of today's code can join this table"
+    assert command.endswith(f"--methods mine,hat --seeds 1,2,3 --profile {CPU} --results {tmp_path / 'own'}")
+    monkeypatch.setattr(compare, "_other_code", lambda conditions: "")
+    assert main.main([*words, "--published", str(tmp_path / "pub"), "--json"]) == 0
+    missing = json.loads(capsys.readouterr().out)["missing"][-1]
+    assert missing.startswith("missing: mine, 1 seed, about")
+    assert missing.endswith(f"--methods mine --seeds 3, --profile {CPU} --results {tmp_path / 'own'}")
     assert main.main(["compare", "hat", "--tier", "small", "--results", str(tmp_path / "pub"), "--json"]) == 0
     assert {row["method"] for row in json.loads(capsys.readouterr().out)["rows"]} == {"hat"}
     out = ["--out", str(tmp_path / "out"), "--json"]

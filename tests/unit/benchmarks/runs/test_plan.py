@@ -114,13 +114,22 @@ def test_an_unrequested_leader_is_added_with_a_note(folders: Folders):
     assert plan.notes == ["scratch follows hat: its runs are added to the plan"]
 
 
-def test_a_leader_with_a_record_is_taken_from_it(folders: Folders):
+def test_a_plan_has_the_same_runs_before_and_after_they_are_made(folders: Folders):
+    methods = [find("scratch"), find("mos-neuron")]  # hat, which one of them follows, is not among them
+    new = lay_out(request(methods=methods), folders)
+    for run in new.runs:
+        finished(run, folders)
+    again = lay_out(request(methods=methods), folders)
+    assert [run.spec.id for run in again.runs] == [run.spec.id for run in new.runs] and len(new.runs) == 6
+    assert not again.pending and again.notes == new.notes
+
+
+def test_a_leader_with_a_record_of_another_command_is_not_run_again(folders: Folders):
     leader = lay_out(request(methods=[find("hat")], seeds=[1]), folders).runs[0]
     finished(leader, folders)
     plan = lay_out(request(methods=[SCRATCH], seeds=[1]), folders)
-    assert [run.spec.method for run in plan.runs] == ["scratch"]
-    assert plan.runs[0].first.record["id"] == leader.spec.id
-    assert plan.notes == ["scratch follows hat: taken from the records there are"]
+    assert [(run.spec.method, run.state) for run in plan.runs] == [("hat", "done"), ("scratch", "new")]
+    assert plan.runs[1].first is plan.runs[0] and plan.runs[0].record["id"] == leader.spec.id
 
 
 def test_a_plan_keeps_no_record_in_memory(folders: Folders):

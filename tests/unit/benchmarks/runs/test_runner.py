@@ -184,7 +184,21 @@ def test_a_search_that_prints_without_end_is_ended_and_its_log_cut(search: Any, 
     assert signal.SIGKILL in search.worker.signals
     outcome = search.ended()
     assert outcome["status"] == "failed" and "printed more than 64 MiB" in outcome["message"]
-    assert log.stat().st_size == supervisor.LARGEST_LOG
+    assert log.stat().st_size < supervisor.KEPT_LOG + 100
+
+
+@pytest.mark.parametrize("lines", [200_000, 10])
+def test_the_log_of_an_ended_search_keeps_its_beginning_and_end(search: Any, tmp_path: Path, lines: int):
+    log = tmp_path / supervisor.LOG
+    text = "".join(f"line {number} of a talkative method\n" for number in range(lines))
+    log.write_text(text)
+    report(search, clock=1.0)
+    assert search.ended()["status"] == "failed"  # its process has ended without an outcome
+    kept = log.read_text()
+    assert kept.startswith("line 0 of") and kept.endswith(f"line {lines - 1} of a talkative method\n")
+    assert kept == text if lines == 10 else len(kept) < supervisor.KEPT_LOG + 100
+    cut = len(text) - supervisor.KEPT_LOG
+    assert (f"\n... {cut:,} bytes were cut out here ...\n" in kept) == (cut > 0)
 
 
 @pytest.mark.parametrize(

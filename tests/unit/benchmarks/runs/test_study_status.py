@@ -50,6 +50,7 @@ def test_every_run_is_in_one_state(tmp_path):
             "running": 1,
             "at risk": 1,
             "waiting": 1,
+            "unreadable": 0,
             "failed": 1,
             "stopped": 0,
             "skipped": 1,
