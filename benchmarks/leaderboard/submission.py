@@ -16,7 +16,7 @@ from benchmarks.comparability.grouping import COUNTED
 from benchmarks.hardware import profiles
 from benchmarks.hardware.probe import ProbedGpu, ProbedMachine
 from benchmarks.options import IGNORED
-from benchmarks.records import integrity
+from benchmarks.records import attachments, integrity
 from benchmarks.records.canonical import canonical
 from benchmarks.records.record import Candidate, Figure, Latency, Record
 from benchmarks.records.runtime_latencies import StoredLatency
@@ -328,5 +328,7 @@ def _provenance(record: Record) -> Iterator[str]:
         began, ended = (datetime.fromisoformat(provenance[k]) for k in ("started", "ended"))
         if ended < began:
             yield f"provenance.ended: {sanitize(provenance['ended'], 40)} is before it started"
-    except (ValueError, TypeError):
+        if attachments.in_future(attachments.moment(provenance["ended"])):
+            yield f"provenance.ended: {sanitize(provenance['ended'], 40)} {attachments.IN_FUTURE}"
+    except (ValueError, TypeError, OverflowError):
         yield "provenance.started, provenance.ended: not two ISO times of one kind"

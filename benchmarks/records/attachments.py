@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar
@@ -78,7 +78,7 @@ class AttachmentKind(Generic[A]):
         return path
 
     def load(self, path: Path) -> A:
-        """Read one attachment and check it against its schema, its seal and itself.
+        """Read one attachment and check it against its schema, its seal, itself and the clock.
 
         Raises:
             InvalidRecordError: naming the file, the field and its fault.
@@ -104,6 +104,8 @@ class AttachmentKind(Generic[A]):
         attachment: A = self.upgrade(parsed) if self.upgrade is not None else parsed
         if fault_in := self.contradiction(attachment):
             raise InvalidRecordError(f"{path}: field {fault_in[0]}: {fault_in[1]}")
+        if (end := ended(attachment)) is not None and in_future(end):
+            raise InvalidRecordError(f"{path}: field provenance.ended: {end.isoformat()} {IN_FUTURE}")
         return attachment
 
     def paths(self, results: Path) -> dict[str, tuple[Path, ...]]:
@@ -146,7 +148,9 @@ class AttachmentKind(Generic[A]):
             if fault := self.misfit(attachment, record):
                 raise InvalidRecordError(f"{path}: field {fault[0]}: {fault[1]}")
             attachments.append(attachment)
-        attachments.sort(key=lambda attachment: (date(attachment), attachment["seal"]), reverse=True)
+        attachments.sort(
+            key=lambda a: (ended(a) or datetime.min.replace(tzinfo=UTC), a["seal"]), reverse=True
+        )
         return attachments
 
 
@@ -158,15 +162,38 @@ def _schema(name: str) -> Draft202012Validator:
 
 
 def ended(attachment: Attachment) -> datetime | None:
-    """Return the end of the work behind an attachment; None if no time is stated."""
+    """Return the end of the work behind an attachment, in UTC; None if no time is stated."""
     provenance = attachment["provenance"]
     try:
-        return None if provenance is None else datetime.fromisoformat(provenance["ended"])
-    except (KeyError, TypeError, ValueError):
+        return None if provenance is None else moment(provenance["ended"])
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 
+def moment(text: str) -> datetime:
+    """Return an ISO time in UTC; a time without a zone counts as UTC.
+
+    Raises:
+        ValueError: no ISO time.
+        OverflowError: outside of the years 1 to 9999 in UTC.
+    """
+    time = datetime.fromisoformat(text)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+CLOCKS_APART = timedelta(days=1)
+"""Largest difference of two machines' clocks that is taken for an accident."""
+IN_FUTURE = (
+    "is in the future by this machine's clock: state the time at which the run ended, or set the clock"
+)
+
+
+def in_future(time: datetime) -> bool:
+    """Return whether a time is later than now: the newest file counts, and one from 2099 would for ever."""
+    return time > datetime.now(UTC) + CLOCKS_APART
+
+
 def date(attachment: Attachment) -> str:
-    """Return the day of ``ended``, ISO; empty if there is none."""
+    """Return the day of ``ended`` in UTC, ISO; empty if there is none."""
     end = ended(attachment)
     return end.date().isoformat() if end else ""

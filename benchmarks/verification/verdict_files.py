@@ -126,13 +126,17 @@ def _contradiction(verdict: StoredVerdict) -> FieldError | None:
     """Return the first field in which a verdict contradicts itself, and its fault; None if none does."""
     for i, check in enumerate(verdict["checks"]):
         now, low, high = check["now"], check["low"], check["high"]
-        if now is not None and low is not None and high is not None and check["holds"] is not None:
-            same = check["what"] == "quality" and now == check["published"]
+        if check["holds"] and now is None:
+            return f"checks[{i}].holds", "true, but nothing was measured"
+        if now is None or check["holds"] is None:
+            continue
+        same = check["what"] == "quality" and now == check["published"]
+        if low is not None and high is not None:
             if check["holds"] != (low <= now <= high or same):
                 fault = f"{check['holds']}, against {now:g} and [{low:g}, {high:g}]"
                 return f"checks[{i}].holds", fault
-        if check["holds"] and now is None:
-            return f"checks[{i}].holds", "true, but nothing was measured"
+        elif not (check["holds"] and same):
+            return f"checks[{i}].holds", f"{check['holds']}, but {now:g} was held against no interval"
     for part, what in PARTS.items():
         answer, holds = answer_of(verdict, part), _holds(verdict["checks"], what)
         if answer == YES and (not holds or not all(holds)):
@@ -209,9 +213,28 @@ def describe_differences(verdict: StoredVerdict) -> str:
 
 
 def deciding_verdict(verdicts: Sequence[StoredVerdict], part: str) -> StoredVerdict | None:
-    """Return the verdict that counts for one of ``PARTS``: the newest that answers, else the newest."""
-    answering = (verdict for verdict in verdicts if answer_of(verdict, part) != UNKNOWN)
-    return next(answering, verdicts[0] if verdicts else None)
+    """Return the verdict on a run that counts for one of ``PARTS``; None if there is none.
+
+    Of each machine the newest that answers stands. One that does not reproduce outweighs those that do: only
+    a newer verdict of the same machine withdraws it. Without an answer the newest counts.
+
+    Args:
+        verdicts: on one run, newest first.
+        part: of ``PARTS``.
+    """
+    standing: dict[object, StoredVerdict] = {}
+    for verdict in verdicts:
+        if answer_of(verdict, part) != UNKNOWN:
+            standing.setdefault(_machine(verdict), verdict)
+    answering = sorted(standing.values(), key=lambda verdict: answer_of(verdict, part) != NO)
+    return next(iter([*answering, *verdicts]), None)
+
+
+def _machine(verdict: StoredVerdict) -> object:
+    """Return the fingerprint of a second run's machine; of one without it the verdict's own seal."""
+    machine: object = verdict["provenance"] and verdict["provenance"].get("machine")
+    fingerprint = machine.get("fingerprint") if isinstance(machine, Mapping) else None
+    return fingerprint if isinstance(fingerprint, str) else (verdict["seal"],)
 
 
 def describe(verdict: VerdictFields) -> str:

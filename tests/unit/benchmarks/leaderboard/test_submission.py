@@ -64,6 +64,12 @@ def test_an_honest_record_has_no_problem():
         (("provenance", "dirty_sha256"), "1" * 64, "provenance.dirty_sha256: made with changes"),
         (("provenance", "data"), {}, "provenance.data: no checksums"),
         (("provenance", "ended"), "2020-01-01T00:00:00+00:00", "provenance.ended: 2020"),
+        (
+            ("provenance", "ended"),
+            "2099-01-01T00:00:00+00:00",
+            "provenance.ended: 2099-01-01T00:00:00+00:00 is in",
+        ),
+        (("provenance", "ended"), "9999-12-31T23:59:59-14:00", "not two ISO times"),
         (("provenance", "started"), "yesterday", "not two ISO times"),
         (("candidates", 0, "test", "pooled", "bleu", "signature"), "trust me", "bleu.signature: 'trust me'"),
         (
