@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from benchmarks.records import phases
 from benchmarks.runs.heartbeat import Beat
 from benchmarks.runs.plan import Plan, PlannedRun
 
@@ -137,8 +138,12 @@ class _ActiveRun:
             return None
         budget, ledger = self.run.spec.budget, self.beat["ledger"]
         # Tokens that came with the weights of another run took no time of this one.
-        entries = {(entry["phase"], entry["kind"]): float(entry["amount"]) for entry in ledger["entries"]}
-        inherited, clock = entries.get(("inherited", "tokens"), 0.0), float(self.beat["clock"])
+        taken = [
+            float(entry["amount"])
+            for entry in ledger["entries"]
+            if entry["kind"] == "tokens" and phases.without_trial(entry["phase"]) == phases.INHERITED
+        ]
+        inherited, clock = sum(taken), float(self.beat["clock"])
         tokens = float(ledger["totals"].get("tokens", 0.0)) - inherited
         if tokens <= 0:
             return None
