@@ -163,6 +163,8 @@ def _option_texts(options: Mapping[bytes, OptionValues]) -> dict[bytes, str]:
 def obstacle(run: RunSummary) -> str:
     """Return the reason why a run must not be compared, ranked, drawn or tested; empty if it may.
 
+    ``obstacles`` also checks the runs that it follows.
+
     A stopped method would be judged by an accident of the time at which it was stopped.
     """
     if run.status == "failed":
@@ -175,14 +177,12 @@ def obstacle(run: RunSummary) -> str:
     return ""
 
 
-def is_comparable(run: RunSummary) -> bool:
-    """Return whether a run by itself may be compared; ``obstacles`` also checks the runs that it follows."""
-    return not obstacle(run)
-
-
 def obstacles(runs: Iterable[RunSummary]) -> dict[str, str]:
-    """Return record id -> the reason why a run, or one that it follows, must not be compared."""
-    by_id = {run.id: run for run in runs}
+    """Return record id -> the reason why a run, or one that it follows, must not be compared.
+
+    Of several records of one run the one that may be compared counts.
+    """
+    by_id = {run.id: run for run in sorted(runs, key=lambda run: not obstacle(run))}
     reasons: dict[str, str] = {}
     for run in by_id.values():
         at: RunSummary | None = run
@@ -200,11 +200,13 @@ def obstacles(runs: Iterable[RunSummary]) -> dict[str, str]:
 def latest(runs: Sequence[RunSummary]) -> list[RunSummary]:
     """Return one run for each method label and seed.
 
-    Of several the last to end counts, and a comparable one before any that is not.
+    Of several the last to end counts, and one that may be compared before any that may not.
     """
-    named = labels(runs)
+    named, hindered = labels(runs), obstacles(runs)
     kept: dict[tuple[str, int], RunSummary] = {}
-    for run in sorted(runs, key=lambda r: (is_comparable(r), r.status != "failed", r.ended, r.id)):
+    for run in sorted(
+        runs, key=lambda r: (not obstacle(r), r.id not in hindered, r.status != "failed", r.ended, r.id)
+    ):
         kept[named[run.id], run.seed] = run
     return sorted(kept.values(), key=lambda r: (named[r.id], r.seed))
 

@@ -160,8 +160,7 @@ def test_runs_that_must_not_be_compared_have_a_reason(
 ) -> None:
     record = fake("hat", status=status)
     record["ledger"]["share"] |= spent
-    run = summary(record)
-    assert grouping.obstacle(run) == reason and grouping.is_comparable(run) == (not reason)
+    assert grouping.obstacle(summary(record)) == reason
 
 
 def test_a_leaders_obstacle_is_its_followers_too_and_a_circle_ends() -> None:
@@ -193,6 +192,15 @@ def test_the_last_run_of_a_seed_counts_and_a_comparable_one_before_any_other() -
     kept = grouping.latest([late, failed, early, second, stopped, other])
     assert [run.id for run in kept] == ["other", "late", "second"]
     assert [run.id for run in grouping.latest([failed, stopped])] == ["stopped"]
+
+
+def test_a_run_that_follows_a_finished_one_counts_before_one_that_follows_a_stopped_one() -> None:
+    stopped = summary(fake("hat", 1, status="budget") | {"id": "stopped"})
+    done = summary(fake("hat", 1) | {"id": "done"})
+    late = summary(fake("scratch", 1))._replace(id="late", follows="stopped", ended="2026-02-01")
+    early = late._replace(id="early", follows="done", ended="2026-01-01")
+    assert [run.id for run in grouping.latest([stopped, done, late, early])] == ["done", "early"]
+    assert [run.id for run in grouping.latest([stopped, done, late])] == ["done", "late"]
 
 
 def test_the_deciding_metric_is_the_tasks_own_or_the_first_that_was_scored() -> None:
