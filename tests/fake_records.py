@@ -186,7 +186,8 @@ def run_again(record: dict[str, Any], day: str = "2026-02-03", **changes: Any) -
     again["provenance"] |= {"ended": f"{day}T10:00:00+00:00"}
     again["provenance"]["machine"]["fingerprint"] = changes.get("fingerprint", "m")
     for candidate in again["candidates"]:
-        candidate["test"]["pooled"]["bleu"]["value"] += changes.get("quality", 0.0)
+        for name in ("value", "low", "high"):
+            candidate["test"]["pooled"]["bleu"][name] += changes.get("quality", 0.0)
         candidate["latency"]["ratio"] *= changes.get("ratio", 1.0)
     again["spec"]["profile"] = changes.get("profile", record["spec"]["profile"])
     again = integrity.seal(again)

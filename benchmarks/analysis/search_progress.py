@@ -88,15 +88,18 @@ def volume_steps(record: Record, kind: str, axis: Axis, earlier: float = 0.0) ->
     assert axis.reference is not None
     steps: Steps = [(0.0, 0.0)]
     allowed = record["spec"]["budget"][kind]
-    candidates = sorted(record["candidates"], key=lambda c: (c["spent"][kind], c["index"]))
+    candidates = record["candidates"]
+    order = sorted(range(len(candidates)), key=lambda i: candidates[i]["spent"][kind])
     column = run_summary.FIGURES.index(axis.figure)
-    for i, candidate in enumerate(candidates):
-        run = run_summary.summarize(record | {"candidates": candidates[: i + 1]}, keep=False)
+    for n, last in enumerate(order, 1):
+        # In the order of the record, which decides on the product.
+        known = [candidates[i] for i in sorted(order[:n])]
+        run = run_summary.summarize(record | {"candidates": known}, keep=False)
         points = [
             (head.score(run.metric or "")[0], head.figures[column] * axis.scale) for head in run.headlines
         ]
         measured = [(quality, at) for quality, at in points if quality == quality and at == at]
-        spent = 100 * (earlier + float(candidate["spent"][kind])) / allowed
+        spent = 100 * (earlier + float(candidates[last]["spent"][kind])) / allowed
         steps.append((spent, pareto.hypervolume(measured, axis.reference)))
     return steps
 

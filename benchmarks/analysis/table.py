@@ -210,7 +210,9 @@ def build_from_runs(
     grouping.require_comparable(every)
     latest = grouping.latest(every)
     named = grouping.labels(latest)
-    obstacles, before = grouping.obstacles(latest), run_summary.spent_by_leaders(every)
+    # A run may follow one that another run of its seed has superseded.
+    obstacles, before = grouping.obstacles(every), run_summary.spent_by_leaders(every)
+    obstacles = {run.id: obstacles[run.id] for run in latest if run.id in obstacles}
     counted = [run for run in latest if run.status != "failed"]
     metric = grouping.metric_of(counted or latest)
     facts = latest[0].facts

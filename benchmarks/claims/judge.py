@@ -61,11 +61,12 @@ from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals
 
 
-def _runs(group: Iterable[RunSummary], method: str, options: OptionValues) -> dict[int, RunSummary]:
+def _runs(group: Sequence[RunSummary], method: str, options: OptionValues) -> dict[int, RunSummary]:
     """Return seed -> run of a method in a group, of the source with most seeds, on ties the last to end."""
+    hindered = grouping.obstacles(group)
     sources: dict[str, list[RunSummary]] = {}
     for run in group:
-        if run.method == method and run.options == options and grouping.is_comparable(run):
+        if run.method == method and run.options == options and run.id not in hindered:
             sources.setdefault(run.source, []).append(run)
     if not sources:
         return {}

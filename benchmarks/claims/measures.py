@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.records import selection
+from benchmarks.records.phases import without_trial
 from benchmarks.records.record import Candidate, Record
 from benchmarks.records.text import sanitize
 from benchmarks.stats import pareto
@@ -107,7 +108,9 @@ def _seconds_per_token(record: Record, limit: float | None) -> float | None:
         return None
     spent = {
         kind: sum(
-            e["amount"] for e in record["ledger"]["entries"] if (e["phase"], e["kind"]) == ("supernet", kind)
+            e["amount"]
+            for e in record["ledger"]["entries"]
+            if (without_trial(e["phase"]), e["kind"]) == ("supernet", kind)
         )
         for kind in ("seconds", "tokens")
     }

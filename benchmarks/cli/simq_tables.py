@@ -136,7 +136,6 @@ def run_build(options: argparse.Namespace) -> int:
 
 def _form(options: argparse.Namespace) -> TableForm:
     from benchmarks.studies.simq_tables.build import TableForm
-    from simq.tabular.sampled import MIN_POINTS
     from supernet.quantization.precisions import PRECISIONS
 
     names = tuple(options.precisions.split(",")) if options.precisions else ()
@@ -147,10 +146,6 @@ def _form(options: argparse.Namespace) -> TableForm:
         raise UsageError(f"--precisions {options.precisions}: each precision once")
     if options.linear and not options.sampled:
         raise UsageError("--linear makes a space too large for all of its points: add --sampled N")
-    if options.sampled and options.sampled < MIN_POINTS:
-        raise UsageError(
-            f"--sampled {options.sampled}: at least {MIN_POINTS} points, some of which test the surrogate"
-        )
     return TableForm(names, options.linear, options.sampled or 0, options.supernets)
 
 

@@ -60,8 +60,9 @@ def run(options: argparse.Namespace) -> int:
                 records[path] = store.load(path)
         except InvalidRecordError as error:
             problems.append(_parse(path, error))
-    problems += _record_problems(records, published)
+    # A record in question vouches for nothing: neither for its own settings nor for another's.
     others = [record for record in published if record["id"] not in {r["id"] for r in records.values()}]
+    problems += _record_problems(records, others)
     _print(options, paths, problems, _flags(records, others))
     return 1 if problems else 0
 
@@ -75,10 +76,15 @@ def _parse(path: Path, error: InvalidRecordError) -> Problem:
     return Problem(path, field, rest)
 
 
-def _record_problems(records: Mapping[Path, Record], published: Sequence[Record]) -> Iterator[Problem]:
-    """Yield the problems of records: of each one, of repeated runs, and of unequal conditions."""
+def _record_problems(records: Mapping[Path, Record], others: Sequence[Record]) -> Iterator[Problem]:
+    """Yield the problems of records: of each one, of repeated runs, and of unequal conditions.
+
+    Args:
+        records: those in question.
+        others: published records that are not.
+    """
     settings, methods = (
-        {record["spec"][key] for record in published} for key in ("settings_sha256", "method_sha256")
+        {record["spec"][key] for record in others} for key in ("settings_sha256", "method_sha256")
     )
     for path, record in records.items():
         for line in [*misplaced(path, record), *submission.find_problems(record, settings, methods)]:
@@ -88,13 +94,12 @@ def _record_problems(records: Mapping[Path, Record], published: Sequence[Record]
     for path, record in records.items():
         if paths[record["id"]] != path:
             yield Problem(path, "id", "a second record of the same run")
-    compared = [*records.values(), *(record for record in published if record["id"] not in paths)]
-    for id, line in submission.find_unequal_references(compared).items():
-        if id in paths:
-            field, _, text = line.partition(": ")
-            yield Problem(paths[id], field, text)
-    for id, lines in submission.find_unequal_allowances(compared).items():
-        for line in lines if id in paths else ():
+    checked = [*records.values()]
+    for id, line in submission.find_unequal_references(checked, others).items():
+        field, _, text = line.partition(": ")
+        yield Problem(paths[id], field, text)
+    for id, lines in submission.find_unequal_allowances(checked, others).items():
+        for line in lines:
             field, _, text = line.partition(": ")
             yield Problem(paths[id], field, text)
 
@@ -182,8 +187,7 @@ def _stored_files(folder: Path) -> list[Path]:
     below = {p: set(p.relative_to(folder).parts[:-1]) for p in folder.rglob("*.json") if p.is_file()}
     stored = [p for p, parents in below.items() if parents & stores]
     chosen = stored or [p for p, parents in below.items() if not parents & {"cache", "runs"}]
-    aside = ("failed-", "invalid-", "stopped-")
-    return sorted(p for p in chosen if not p.stem.rpartition(".")[2].startswith(aside))
+    return sorted(p for p in chosen if not store.is_set_aside(p))
 
 
 def _print(

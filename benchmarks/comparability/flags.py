@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.hardware import profiles
+from benchmarks.records import phases
 from benchmarks.records.record import Record
 
 if TYPE_CHECKING:
@@ -54,7 +55,10 @@ def conduct_of(record: Record) -> Conduct:
     profile = profiles.get(name) if name in profiles.names() else None
     gpu = profile is not None and profile.device == "cuda"
     entries = record["ledger"]["entries"]
-    tokens = sum(e["amount"] for e in entries if e["kind"] == "tokens" and e["phase"] != "inherited")
+    charged = [
+        e for e in entries if e["kind"] == "tokens" and phases.without_trial(e["phase"]) != phases.INHERITED
+    ]
+    tokens = sum(e["amount"] for e in charged)
     oversight = record.get("oversight")
     if oversight is None:
         seconds = None if gpu else record["ledger"].get("cpu_seconds", {}).get("search")

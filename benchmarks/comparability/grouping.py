@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from benchmarks import identity
-from benchmarks.api import BUDGETED_KINDS, UsageError
+from benchmarks.api import BUDGETED_KINDS, OptionValues, UsageError
 from benchmarks.records.canonical import JsonView, canonical
 from benchmarks.records.spec import SELF, ruleset_of
 from benchmarks.records.text import sanitize
@@ -23,6 +24,9 @@ COUNTED = tuple(kind for kind in BUDGETED_KINDS if kind != "seconds")
 Seconds are a safety net: a run that they did not stop is the same under any, and a stopped one is never
 compared.
 """
+
+_LONGEST = 60
+"""Characters of the options in a label, at most."""
 
 
 def facts(record: JsonView) -> Mapping[str, str]:
@@ -121,24 +125,45 @@ def labels(runs: Sequence[RunSummary]) -> dict[str, str]:
     """Return record id -> the method's label in a table.
 
     Runs of one method with other options or another source are different methods and are never averaged: the
-    label adds the options that are not default, and the source if there are several.
+    label adds the options that are not default, and the source if there are several. All options and all
+    digits of the source count, also where the label is cut.
     """
-    kinds: dict[str, dict[tuple[str, str], list[str]]] = {}
+    kinds: dict[str, dict[tuple[bytes, str], list[RunSummary]]] = {}
     for run in runs:
-        options = " ".join([f"{k}={v}" for k, v in sorted(run.options.items())]) if run.options else ""
-        kind = sanitize(options, 60), run.source[:7]
-        kinds.setdefault(run.method, {}).setdefault(kind, []).append(run.id)
+        kind = canonical(run.options) if run.options else b"", run.source
+        kinds.setdefault(run.method, {}).setdefault(kind, []).append(run)
     named: dict[str, str] = {}
     for method, others in kinds.items():
-        apart = [len(set(those)) > 1 for those in zip(*others, strict=True)]
-        for (options, source), ids in others.items():
-            name = method + (f" ({options or 'default options'})" if options or apart[0] else "")
-            named |= dict.fromkeys(ids, name + (f" @{source}" if apart[1] else ""))
+        texts = _option_texts({options: those[0].options for (options, _), those in others.items()})
+        sources = {source for _, source in others}
+        digits = next((n for n in range(7, 64) if len({s[:n] for s in sources}) == len(sources)), 64)
+        for (options, source), those in others.items():
+            text = texts[options] or ("default options" if len(texts) > 1 else "")
+            name = method + (f" ({text})" if text else "")
+            name += f" @{source[:digits]}" if len(sources) > 1 else ""
+            named |= dict.fromkeys([run.id for run in those], name)
     return named
+
+
+def _option_texts(options: Mapping[bytes, OptionValues]) -> dict[bytes, str]:
+    """Return the display text of each set of options, by its canonical form; no two sets share a text.
+
+    A text that is cut, changed by sanitising or shared ends with a digest of all options.
+    """
+    full = {key: " ".join([f"{k}={v}" for k, v in sorted(values.items())]) for key, values in options.items()}
+    shared = Counter(full.values())
+    return {
+        key: text
+        if sanitize(text, _LONGEST) == text and shared[text] == 1
+        else f"{sanitize(text, _LONGEST - 11)} #{hashlib.sha256(key).hexdigest()[:9]}"
+        for key, text in full.items()
+    }
 
 
 def obstacle(run: RunSummary) -> str:
     """Return the reason why a run must not be compared, ranked, drawn or tested; empty if it may.
+
+    ``obstacles`` also checks the runs that it follows.
 
     A stopped method would be judged by an accident of the time at which it was stopped.
     """
@@ -152,14 +177,12 @@ def obstacle(run: RunSummary) -> str:
     return ""
 
 
-def is_comparable(run: RunSummary) -> bool:
-    """Return whether a run by itself may be compared; ``obstacles`` also checks the runs that it follows."""
-    return not obstacle(run)
-
-
 def obstacles(runs: Iterable[RunSummary]) -> dict[str, str]:
-    """Return record id -> the reason why a run, or one that it follows, must not be compared."""
-    by_id = {run.id: run for run in runs}
+    """Return record id -> the reason why a run, or one that it follows, must not be compared.
+
+    Of several records of one run the one that may be compared counts.
+    """
+    by_id = {run.id: run for run in sorted(runs, key=lambda run: not obstacle(run))}
     reasons: dict[str, str] = {}
     for run in by_id.values():
         at: RunSummary | None = run
@@ -177,11 +200,13 @@ def obstacles(runs: Iterable[RunSummary]) -> dict[str, str]:
 def latest(runs: Sequence[RunSummary]) -> list[RunSummary]:
     """Return one run for each method label and seed.
 
-    Of several the last to end counts, and a comparable one before any that is not.
+    Of several the last to end counts, and one that may be compared before any that may not.
     """
-    named = labels(runs)
+    named, hindered = labels(runs), obstacles(runs)
     kept: dict[tuple[str, int], RunSummary] = {}
-    for run in sorted(runs, key=lambda r: (is_comparable(r), r.status != "failed", r.ended, r.id)):
+    for run in sorted(
+        runs, key=lambda r: (not obstacle(r), r.id not in hindered, r.status != "failed", r.ended, r.id)
+    ):
         kept[named[run.id], run.seed] = run
     return sorted(kept.values(), key=lambda r: (named[r.id], r.seed))
 

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.api import OptionValues
 from benchmarks.comparability import grouping
 from benchmarks.comparability.flags import Conduct, conduct_of
-from benchmarks.records import selection
+from benchmarks.records import phases, selection
 from benchmarks.records.canonical import canonical
 from benchmarks.records.record import Candidate, Record
 from benchmarks.records.selection import P90_FROM, Limit
@@ -137,7 +137,10 @@ def summarize(record: Record, *, keep: bool, place: int = 0, measured: Measured 
         options=_shared(canonical(spec["options"])) if spec["options"] else {},
         seed=spec["seed"],
         follows=spec.get("follows") or "",
-        inherits=any(e["phase"] == "inherited" and e["amount"] > 0 for e in ledger["entries"]),
+        inherits=any(
+            phases.without_trial(e["phase"]) == phases.INHERITED and e["amount"] > 0
+            for e in ledger["entries"]
+        ),
         jobs=provenance.get("jobs") or 1,
         status=sys.intern(record["status"]),
         message=sanitize(record["message"]),

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import tomllib
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from benchmarks import options, registry
 from benchmarks.api import BUDGETED_KINDS, UsageError
@@ -21,10 +25,9 @@ from benchmarks.records.canonical import canonical
 from benchmarks.records.record import Candidate, Figure, Latency, Record
 from benchmarks.records.runtime_latencies import StoredLatency
 from benchmarks.records.selection import P90_FROM
-from benchmarks.records.spec import allowances, ruleset_of
+from benchmarks.records.spec import Spec, allowances, ruleset_of
 from benchmarks.records.text import sanitize
 from benchmarks.runs import repeat
-from benchmarks.runs.plan import scale_budget
 from benchmarks.runs.user_declarations import restored
 from benchmarks.stats import quantities
 from benchmarks.tasks import get_task
@@ -42,7 +45,8 @@ def find_problems(record: Record, settings: Iterable[str] = (), methods: Iterabl
 
     Args:
         record: valid (``integrity.validate``).
-        settings: ``settings_sha256`` known otherwise than from this code: of the published records.
+        settings: ``settings_sha256`` known otherwise than from this code: of records that are published and
+            not in question themselves.
         methods: ``method_sha256``, likewise.
     """
     # A seal that was made anew over a changed field does not make that field's own hash anew.
@@ -68,54 +72,78 @@ def find_latency_problems(latency: StoredLatency) -> Iterator[tuple[str, str]]:
         yield f"provenance.{field}", reason
 
 
-def find_unequal_allowances(records: Sequence[Record]) -> dict[str, list[str]]:
+def find_unequal_allowances(
+    records: Sequence[Record], published: Sequence[Record] = ()
+) -> dict[str, list[str]]:
     """Return record id -> a line for each allowance that differs inside a comparison.
 
-    One task, tier, profile and settings have one allowance: the one that most of the records have.
+    One task, tier, profile and settings have one allowance: the one that most of the published records have;
+    without one of them, that most of the records have.
+
+    Args:
+        records: those in question.
+        published: others, which are not.
     """
-    apart: dict[tuple[str, ...], dict[tuple[float | None, ...], list[Record]]] = {}
-    for record in records:
+    apart: dict[tuple[str, ...], _Kinds] = {}
+    for record in (*records, *published):
         spec = record["spec"]
         named = (spec[k] for k in ("task", "tier", "profile", "settings_sha256"))
         place = (*named, ruleset_of(spec))
         allowance = tuple(spec["budget"][kind] for kind in COUNTED)
-        apart.setdefault(place, {}).setdefault(allowance, []).append(record)
+        apart.setdefault(place, {}).setdefault(allowance, []).append(record["id"])
+    known = {record["id"] for record in published}
     lines_of: dict[str, list[str]] = {}
     for kinds in apart.values():
-        usual = max(kinds, key=lambda a: (len(kinds[a]), [v is not None and v for v in a]))
-        for own_allowance, group in kinds.items():
+        usual = _usual(kinds, known)
+        for own_allowance, ids in kinds.items():
             lines = [
                 f"spec.budget.{kind}: {_number(own)}, the others of this comparison have {_number(theirs)}"
                 for kind, own, theirs in zip(COUNTED, own_allowance, usual, strict=True)
                 if own != theirs
             ]
-            for record in group if lines else ():
-                lines_of[record["id"]] = lines
+            lines_of |= {id: lines for id in ids if lines and id not in known}
     return lines_of
 
 
-def find_unequal_references(records: Sequence[Record]) -> dict[str, str]:
+def find_unequal_references(records: Sequence[Record], published: Sequence[Record] = ()) -> dict[str, str]:
     """Return record id -> a line for each record that was scored on other test files than its comparison.
 
-    One task, tier, settings and data have one digest of test files: the one that most of the records have.
+    One task, tier, settings and data have one digest of test files: the one that most of the published
+    records have; without one of them, that most of the records have.
+
+    Args:
+        records: those in question.
+        published: others, which are not.
     """
-    digests: dict[str, dict[str, list[str]]] = {}
-    for record in records:
+    digests: dict[str, _Kinds] = {}
+    for record in (*records, *published):
         spec, digest = record["spec"], record.get("oversight", {}).get("references_sha256")
         if digest:
             data = canonical(dict(record["provenance"]["data"])).decode()
             place = "/".join((spec["task"], spec["tier"], spec["settings_sha256"], data))
-            digests.setdefault(place, {}).setdefault(str(digest), []).append(record["id"])
+            digests.setdefault(place, {}).setdefault((str(digest),), []).append(record["id"])
+    known = {record["id"] for record in published}
     lines: dict[str, str] = {}
-    for ids_of in digests.values():
-        usual = max(ids_of, key=lambda digest: (len(ids_of[digest]), digest))
-        for digest in ids_of:
-            for id in ids_of[digest] if digest != usual else ():
-                lines[id] = (
-                    f"oversight.references_sha256: {digest[:12]}, the others of this comparison have"
-                    f" {usual[:12]}"
-                )
+    for kinds in digests.values():
+        (usual,) = _usual(kinds, known)
+        for (own,), ids in kinds.items():
+            line = f"oversight.references_sha256: {own[:12]}, the others of this comparison have {usual[:12]}"
+            lines |= {id: line for id in ids if own != usual and id not in known}
     return lines
+
+
+_Kinds = dict[tuple[Any, ...], list[str]]
+"""Values of which a comparison has one -> ids of the records that have them."""
+
+
+def _usual(kinds: _Kinds, known: Container[str]) -> tuple[Any, ...]:
+    """Return the values that most records with a known id have, then that most have, then the largest."""
+
+    def votes(values: tuple[Any, ...]) -> tuple[int, int, list[object]]:
+        ids = kinds[values]
+        return sum(id in known for id in ids), len(ids), [v is not None and v for v in values]
+
+    return max(kinds, key=votes)
 
 
 def _number(value: float | None) -> str:
@@ -167,9 +195,30 @@ def _size(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
+class TierFacts(NamedTuple):
+    """Search space and allowance of a tier."""
+
+    space: str
+    budget: Mapping[str, float]
+
+
+@cache
+def former_settings() -> Mapping[tuple[str, str, str], TierFacts]:
+    """Return task, tier and ``settings_sha256`` of former settings of our tiers -> what went with them."""
+    text = Path(__file__).with_name("former_settings.toml").read_text("utf-8")
+    return {
+        (entry["task"], entry["tier"], entry["sha256"]): TierFacts(entry["space"], entry["budget"])
+        for entry in tomllib.loads(text)["settings"]
+    }
+
+
 def _settings(record: Record, known: set[str]) -> Iterator[str]:
-    """Yield settings and allowances that are neither those of this code nor those of a published record."""
+    """Yield settings and allowances that neither this code has or had, nor a published record."""
     spec = record["spec"]
+    former = former_settings().get((spec["task"], spec["tier"], spec["settings_sha256"]))
+    if former is not None:
+        yield from _of_tier(spec, former)
+        return
     try:
         task = get_task(spec["task"])
         device = profiles.get(spec["profile"]).device if profiles.is_known(spec["profile"]) else "cpu"
@@ -179,18 +228,23 @@ def _settings(record: Record, known: set[str]) -> Iterator[str]:
             yield f"spec.task: {sanitize(str(error).splitlines()[0], 160)}"
         return
     if spec["settings_sha256"] == tier.sha256:
-        allowance = scale_budget(tier.budget, allowances(spec))
-        for kind in COUNTED:
-            own, due = spec["budget"].get(kind), allowance[kind]
-            if own != due:
-                yield f"spec.budget.{kind}: {_number(own)}, the tier's allowance is {_number(due)}"
-        if spec["space"] != tier.space:
-            yield f"spec.space: {sanitize(spec['space'], 80)}, the tier's is {tier.space}"
+        yield from _of_tier(spec, TierFacts(tier.space, tier.budget))
     elif spec["settings_sha256"] not in known:
         yield (
             f"spec.settings_sha256: {spec['settings_sha256'][:12]} is neither this code's settings of"
-            f" {spec['task']} {spec['tier']} ({tier.sha256[:12]}) nor those of a published record"
+            f" {spec['task']} {spec['tier']} ({tier.sha256[:12]}), nor former ones, nor those of another"
+            " published record: run it again with this version"
         )
+
+
+def _of_tier(spec: Spec, facts: TierFacts) -> Iterator[str]:
+    """Yield allowances and a search space that are not those of the run's tier."""
+    for kind in COUNTED:
+        own, due = spec["budget"].get(kind), facts.budget[kind] * allowances(spec)
+        if own != due:
+            yield f"spec.budget.{kind}: {_number(own)}, the tier's allowance is {_number(due)}"
+    if spec["space"] != facts.space:
+        yield f"spec.space: {sanitize(spec['space'], 80)}, the tier's is {facts.space}"
 
 
 def _options(record: Record) -> Iterator[str]:

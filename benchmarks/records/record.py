@@ -153,6 +153,8 @@ class _Proposal(TypedDict):
 class Candidate(_Proposal, total=False):
     """One network that a run proposed, with its validation scores and, once scored, its test figures.
 
+    A record's candidates stand in the order of proposal; ``index`` counts networks as they were made.
+
     ``limit_share`` and ``window`` (fewest and most parameters) state its target, ``spent`` the charges up to
     its proposal, ``trial`` the trial of external tuning, ``space`` the search space if not the task's.
     ``not_measured`` is the reason why it has no latency, memory and energy.

@@ -153,10 +153,11 @@ def best_by_validation(candidates: Sequence[Candidate]) -> Candidate:
 
     It is the best by validation of the origin proposed last: by BLEU if all of that origin have it, else by
     loss.
+
+    Args:
+        candidates: in the order of proposal, as records hold them; indices are in the order of making.
     """
-    if len(candidates) == 1:
-        return candidates[0]
-    last = max(candidates, key=lambda c: c["index"])["origin"]
+    last = candidates[-1]["origin"]
     return _best([c for c in candidates if c["origin"] == last])
 
 

@@ -12,6 +12,7 @@ import re
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.api import InvalidRecordError
 from benchmarks.records import integrity, valid_contents
@@ -91,7 +92,15 @@ def _largest_part(record: JsonView) -> str:
     return f"{sizes[name]:,} in {name}"
 
 
-def _set_aside(path: Path, why: str) -> None:
+_ASIDE = re.compile(r".+\.(failed|invalid|stopped)-\d+\.json")
+
+
+def is_set_aside(path: Path) -> bool:
+    """Return whether ``write`` renamed a record to this name, to make room for the run's next record."""
+    return _ASIDE.fullmatch(path.name) is not None
+
+
+def _set_aside(path: Path, why: Literal["failed", "invalid", "stopped"]) -> None:
     n = 1
     while (aside := path.with_name(f"{path.stem}.{why}-{n}.json")).exists():
         n += 1

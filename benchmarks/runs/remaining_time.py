@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from benchmarks.records import phases
 from benchmarks.runs.heartbeat import Beat
 from benchmarks.runs.plan import Plan, PlannedRun
 
@@ -43,6 +44,8 @@ class RemainingTime:
         self._phases: dict[str, tuple[str, float, float]] = {}
         """Name of each run's phase, with time and progress when it was first seen."""
         self._active: dict[str, _ActiveRun] = {}
+        self._phase_seconds: dict[str, float | None] = {}
+        """Remaining seconds of each run's phase, as last asked for."""
 
     def update(self, run: PlannedRun, stage: str, beat: Beat, now: float) -> None:
         """Note the heartbeat of a run at ``now``; ``stage`` is search or score."""
@@ -62,6 +65,10 @@ class RemainingTime:
 
     def phase(self, run: PlannedRun, beat: Beat) -> float | None:
         """Return the remaining seconds of the run's phase, at most its allowance; None if unknown."""
+        seconds = self._phase_seconds[run.spec.id] = self._rest_of_phase(run, beat)
+        return seconds
+
+    def _rest_of_phase(self, run: PlannedRun, beat: Beat) -> float | None:
         done, total, _ = beat["progress"]
         # A scoring is one phase, whatever its steps.
         current = beat.get("phase", "score")
@@ -94,7 +101,10 @@ class RemainingTime:
                 seconds += (1 - active.share) * (factor * planned - seconds)
             if seconds is None:
                 return None
-            own = max(0.0, seconds - (now - active.began)) if active is not None else seconds
+            own = seconds
+            if active is not None:
+                # A run that waits for others has no speed of its own, but its phase is not over.
+                own = max(seconds - (now - active.began), self._phase_seconds.get(id) or 0.0)
             remaining, longest = remaining + own, max(longest, own)
         # A run is never divided among jobs: with fewer runs than jobs the longest decides.
         return max(remaining / self._jobs, longest)
@@ -128,8 +138,12 @@ class _ActiveRun:
             return None
         budget, ledger = self.run.spec.budget, self.beat["ledger"]
         # Tokens that came with the weights of another run took no time of this one.
-        entries = {(entry["phase"], entry["kind"]): float(entry["amount"]) for entry in ledger["entries"]}
-        inherited, clock = entries.get(("inherited", "tokens"), 0.0), float(self.beat["clock"])
+        taken = [
+            float(entry["amount"])
+            for entry in ledger["entries"]
+            if entry["kind"] == "tokens" and phases.without_trial(entry["phase"]) == phases.INHERITED
+        ]
+        inherited, clock = sum(taken), float(self.beat["clock"])
         tokens = float(ledger["totals"].get("tokens", 0.0)) - inherited
         if tokens <= 0:
             return None

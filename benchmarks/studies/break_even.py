@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject, JsonView
+from benchmarks.records.phases import INHERITED, without_trial
 from benchmarks.records.record import Record
 from benchmarks.records.selection import deciding_metric, deciding_set, headline_candidates
 from benchmarks.records.store import load_all
@@ -29,7 +30,7 @@ SUMMARY = "from how many targets a supernet pays: its cost a target against trai
 READS = "records"
 KINDS = ("tokens", "seconds", "joules")
 """Kinds of cost for which a break-even is stated."""
-SHARED = ("supernet", "teacher", "parent", "inherited", "latency", "calibration")
+SHARED = ("supernet", "teacher", "parent", INHERITED, "latency", "calibration")
 """Phases of a ledger that all targets share; every other phase is the targets' own."""
 CONTROLS = ("scratch", "fairseq-transformer", "hand-designed")
 """Methods that train networks alone."""
@@ -183,10 +184,10 @@ def phases(record: Record) -> tuple[dict[str, float], dict[str, float]]:
     own: dict[str, float] = {}
     entries = record["ledger"]["entries"]
     # Of inherited weights the ledger has the tokens, not the seconds and joules that they cost.
-    inherited = any(entry["phase"] == "inherited" for entry in entries)
+    inherited = any(without_trial(entry["phase"]) == INHERITED for entry in entries)
     for entry in entries:
         if entry["kind"] in (KINDS[:1] if inherited else KINDS):
-            side = shared if entry["phase"] in SHARED else own
+            side = shared if without_trial(entry["phase"]) in SHARED else own
             side[entry["kind"]] = side.get(entry["kind"], 0.0) + float(entry["amount"])
     return shared, own
 

@@ -25,7 +25,7 @@ from benchmarks.tasks.datasets import Say
 from simq.genome import JointSpace
 from simq.tabular.build import build_table, check_precisions, extreme_points, layer_space, linear_space
 from simq.tabular.enumerate import check_enumerable
-from simq.tabular.sampled import SampledTable, build_sampled, draw_points, write_sampled
+from simq.tabular.sampled import MIN_POINTS, SampledTable, build_sampled, draw_points, write_sampled
 from simq.tabular.table import NotFiniteError, Table, enumerate_points, write_table
 from supernet import allocator, supernet_file
 from supernet.data.images import ImageBatch
@@ -48,12 +48,22 @@ class TableForm:
         linear: every linear layer and convolution has a precision, not every layer or block.
         sampled: number of random points of a sampled table; 0: all points.
         supernets: folder of trained supernets, ``NAME.safetensors``; None: they are trained.
+
+    Raises:
+        UsageError: too few sampled points.
     """
 
     precisions: tuple[str, ...] = ()
     linear: bool = False
     sampled: int = 0
     supernets: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a sample that has no points to test its surrogate with."""
+        if 0 < self.sampled < MIN_POINTS:
+            raise UsageError(
+                f"--sampled {self.sampled}: at least {MIN_POINTS} points, some of which test the surrogate"
+            )
 
     @property
     def suffix(self) -> str:

@@ -17,6 +17,20 @@ def test_hypervolume_steps_end_at_the_final_value_and_never_fall():
     assert steps[-1][1] == pytest.approx(table.volumes["volume"][0])
 
 
+def test_hypervolume_steps_end_at_the_final_value_in_any_order_of_proposal():
+    record = fake(limits=(0.6, 0.6, 0.6))
+    for candidate, origin in zip(record["candidates"], ("inherited", "scratch", "scratch"), strict=True):
+        candidate["origin"] = origin
+    finals = []
+    for order in ((0, 1, 2), (2, 1, 0), (1, 0, 2)):
+        proposed = record | {"candidates": [record["candidates"][i] for i in order]}
+        table = build_table([proposed])
+        steps = search_progress.volume_steps(proposed, "seconds", table.axis)
+        assert steps[-1][1] == pytest.approx(table.volumes["volume"][0])
+        finals.append(steps[-1][1])
+    assert finals[1] != finals[0] == finals[2]
+
+
 def test_retraining_of_a_winner_is_no_step_of_the_search():
     record = fake("hat")
     after = min(c["valid"]["loss"] for c in record["candidates"])

@@ -164,7 +164,7 @@ def test_a_stopped_run_is_shown_with_why_and_never_compared(why, tmp_path):
     found = [*study(("hat", "scratch", "mos-layer"), 3), *study(("mos-neuron",), 3)[1:], cut]
     table = build_table(found)
     (run,) = (run for run in summaries([cut]))
-    assert not grouping.is_comparable(run) and grouping.obstacle(run).endswith(STOPPED[why])
+    assert grouping.obstacle(run).endswith(STOPPED[why])
     apart = [line for line in table.each if line["method"] == "mos-neuron, stopped"]
     assert [line["quality"] for line in apart] == [99.0] * 3 and not any(x["compared"] for x in apart)
     assert all(STOPPED[why] in line["status"] for line in apart)
@@ -195,6 +195,23 @@ def test_a_follower_of_a_stopped_run_is_not_compared():
     found = grouping.obstacles(summaries([leader, follower, fake("mos-layer")]))
     assert set(found) == {leader["id"], follower["id"]}
     assert found[follower["id"]].startswith("follows hat seed 1, which stopped:")
+
+
+def test_a_follower_of_a_stopped_run_that_was_superseded_is_not_compared():
+    leader = fake("hat", 1, status="budget")
+    leader["spec"]["budget"]["seconds"] += 1
+    leader, again = integrity.seal(leader), fake("hat", 1)
+    follower = fake("scratch", 1)
+    follower["spec"]["follows"] = leader["id"]
+    follower = integrity.seal(follower)
+    table = build_table([leader, again, follower, *study(("hat", "scratch"), 3)[1:3]])
+    assert leader["id"] in {run.id for run in table.superseded}
+    assert table.obstacles == {
+        follower["id"]: "follows hat seed 1, which stopped: stopped at 100 % of tokens"
+    }
+    assert follower["id"] not in {run.id for run in table.comparable}
+    assert not any(line["compared"] for line in table.each if line["method"].startswith("scratch"))
+    assert sum("follows hat seed 1" in line for line in table.failures) == 1
 
 
 def test_a_run_that_may_be_compared_counts_before_a_later_one_that_may_not():

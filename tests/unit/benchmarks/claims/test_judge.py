@@ -250,6 +250,23 @@ def test_a_run_that_was_stopped_never_decides(status):
     assert (stopped.verdict, stopped.n) == (NOT_TESTED, 5) and "5 of 6" in stopped.why
 
 
+def test_a_run_that_follows_a_stopped_one_never_decides():
+    runs = gaps(SMALL, LARGE)
+    leader = fake("hat", 7, status="budget", profile=GPU, tokens=TOKENS, limits=(0.8,))
+    runs[0]["spec"]["follows"] = leader["id"]
+    runs[0] = integrity.seal(runs[0])
+    assert judged("mos-gap-neuron", [*runs, leader]).n == 5
+    assert judged("mos-gap-neuron", runs).n == 6
+
+
+def test_tokens_of_a_supernet_count_in_any_trial():
+    record = run("hat", 1)
+    shared = MEASURES["seconds-per-token"](record, None)
+    for entry in record["ledger"]["entries"]:
+        entry["phase"] = f"trial 1: {entry['phase']}"
+    assert shared is not None and MEASURES["seconds-per-token"](record, None) == shared
+
+
 def test_seeds_are_those_stated_and_no_others_can_be_added_until_it_fits():
     flat = [*SMALL[3:], *SMALL[:3]]
     at_six = judged("mos-gap-neuron", gaps(SMALL, flat))

@@ -84,6 +84,9 @@ def test_tokens_are_those_charged_for_training_without_inherited_ones():
     entries = [("supernet", "tokens", 5.0), ("inherited", "tokens", 70.0), ("search", "probes", 900.0)]
     record["ledger"]["entries"] = [dict(zip(("phase", "kind", "amount"), e, strict=True)) for e in entries]
     assert flags.conduct_of(record).tokens == 5.0
+    for number, entry in enumerate(record["ledger"]["entries"]):
+        entry["phase"] = f"trial {number + 9}: {entry['phase']}"
+    assert flags.conduct_of(record).tokens == 5.0
 
 
 def test_seconds_of_an_older_record_are_the_processors_unless_its_profile_has_a_gpu():

@@ -104,6 +104,46 @@ def test_labels_name_options_and_source_only_where_methods_differ_in_them() -> N
     assert names(alone) == ["scratch (after=scratch)"]
 
 
+LONG = {"after": "inherit", "constant": True, "distill": True, "encoding": "aggr"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (LONG | {"experts": 4}, LONG | {"experts": 8}),
+        (LONG | {"experts": 4}, LONG | {"experts": 4, "width": 1}),
+        ({"a": "x" * 500}, {"a": "x" * 499 + "y"}),
+        ({"a": True}, {"a": "True"}),
+        ({"a": 1}, {"a": "1"}),
+        ({"a": "1 b=2"}, {"a": 1, "b": 2}),
+        ({"a": "x  y"}, {"a": "x y"}),
+        ({"a": "x\u202e"}, {"a": "x"}),
+        ({"a": ""}, {"a": "\n"}),
+    ],
+)
+def test_methods_of_different_options_never_share_a_label(
+    first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    runs = [
+        summary(with_spec(fake("mos-neuron", seed), options=options) | {"id": f"{name}{seed}"})
+        for name, options in (("first", first), ("second", second))
+        for seed in (1, 2, 3)
+    ]
+    named = grouping.labels(runs)
+    assert len({*named.values()}) == 2 and named["first1"] == named["first3"] != named["second1"]
+    assert all(len(name) <= len("mos-neuron ()") + 60 and name.isprintable() for name in named.values())
+    assert len(grouping.latest(runs)) == 6
+    alone = grouping.labels(runs[:3])
+    assert len({*alone.values()}) == 1
+
+
+def test_methods_of_different_sources_never_share_a_label() -> None:
+    digests = "f" * 64, "f" * 20 + "0" * 44, "f" * 63 + "0"
+    runs = [summary(with_spec(fake("hat", 1), method_sha256=digest) | {"id": digest}) for digest in digests]
+    assert grouping.labels(runs[:2]) == {digest: f"hat @{digest[:21]}" for digest in digests[:2]}
+    assert grouping.labels(runs) == {digest: f"hat @{digest}" for digest in digests}
+
+
 @pytest.mark.parametrize(
     ("status", "spent", "reason"),
     [
@@ -120,8 +160,7 @@ def test_runs_that_must_not_be_compared_have_a_reason(
 ) -> None:
     record = fake("hat", status=status)
     record["ledger"]["share"] |= spent
-    run = summary(record)
-    assert grouping.obstacle(run) == reason and grouping.is_comparable(run) == (not reason)
+    assert grouping.obstacle(summary(record)) == reason
 
 
 def test_a_leaders_obstacle_is_its_followers_too_and_a_circle_ends() -> None:
@@ -153,6 +192,15 @@ def test_the_last_run_of_a_seed_counts_and_a_comparable_one_before_any_other() -
     kept = grouping.latest([late, failed, early, second, stopped, other])
     assert [run.id for run in kept] == ["other", "late", "second"]
     assert [run.id for run in grouping.latest([failed, stopped])] == ["stopped"]
+
+
+def test_a_run_that_follows_a_finished_one_counts_before_one_that_follows_a_stopped_one() -> None:
+    stopped = summary(fake("hat", 1, status="budget") | {"id": "stopped"})
+    done = summary(fake("hat", 1) | {"id": "done"})
+    late = summary(fake("scratch", 1))._replace(id="late", follows="stopped", ended="2026-02-01")
+    early = late._replace(id="early", follows="done", ended="2026-01-01")
+    assert [run.id for run in grouping.latest([stopped, done, late, early])] == ["done", "early"]
+    assert [run.id for run in grouping.latest([stopped, done, late])] == ["done", "late"]
 
 
 def test_the_deciding_metric_is_the_tasks_own_or_the_first_that_was_scored() -> None:

@@ -50,6 +50,13 @@ def test_an_inherited_charge_of_nothing_is_no_inheritance() -> None:
     assert not summary(record).inherits
 
 
+@pytest.mark.parametrize("phase", ["inherited", "trial 1: inherited", "trial 12: inherited"])
+def test_a_run_inherits_in_any_trial(phase: str) -> None:
+    record = fake("hat")
+    record["ledger"]["entries"].append({"phase": phase, "kind": "tokens", "amount": 1.0})
+    assert summary(record).inherits
+
+
 def test_figures_of_a_headline_are_those_of_its_candidate() -> None:
     record = fake("hat", limits=(0.5,))
     (candidate,) = record["candidates"]

@@ -15,6 +15,7 @@ from benchmarks.cli import main
 from benchmarks.hardware import profiles
 from benchmarks.leaderboard import submission
 from benchmarks.records import integrity, store
+from tests import ROOT
 from tests.fake_records import fake, summaries
 from tests.robustness.readers import read_record
 
@@ -64,6 +65,12 @@ def test_an_honest_record_has_no_problem():
         (("provenance", "dirty_sha256"), "1" * 64, "provenance.dirty_sha256: made with changes"),
         (("provenance", "data"), {}, "provenance.data: no checksums"),
         (("provenance", "ended"), "2020-01-01T00:00:00+00:00", "provenance.ended: 2020"),
+        (
+            ("provenance", "ended"),
+            "2099-01-01T00:00:00+00:00",
+            "provenance.ended: 2099-01-01T00:00:00+00:00 is in",
+        ),
+        (("provenance", "ended"), "9999-12-31T23:59:59-14:00", "not two ISO times"),
         (("provenance", "started"), "yesterday", "not two ISO times"),
         (("candidates", 0, "test", "pooled", "bleu", "signature"), "trust me", "bleu.signature: 'trust me'"),
         (
@@ -166,6 +173,89 @@ def test_the_command_reads_files_and_folders(tmp_path: Path, capsys):
     assert main.main(["validate", str(tmp_path / "absent")]) == 2
     (tmp_path / "empty").mkdir()
     assert main.main(["validate", str(tmp_path / "empty")]) == 2
+
+
+WORK = {"cpu_seconds": 900.0, "threads": 2, "wall_seconds": 800.0}
+OVERSIGHT = {"isolation": "landlock", "sessions": 1, "work": WORK, "references_sha256": "d" * 64}
+FORGED = ("spec", "settings_sha256"), "ab" * 32
+
+
+@pytest.mark.parametrize("forged", [1, 3])
+def test_records_in_question_do_not_vouch_for_their_own_settings(tmp_path: Path, capsys, forged):
+    store.write(tmp_path / "records", good(seed=9))
+    sent = [store.write(tmp_path / "records", broken(*FORGED, seed=s)) for s in range(forged)]
+    for paths in ([tmp_path / "records"], sent):
+        code, out = run(capsys, *paths, "--results", tmp_path)
+        assert code == 1 and out.count("spec.settings_sha256: abababababab is neither") == forged
+        assert "run it again with this version" in out
+
+
+def test_a_record_in_question_does_not_vouch_for_an_unknown_task(tmp_path: Path, capsys):
+    sent = store.write(tmp_path / "records", good(task="mt-of-a-stranger"))
+    code, out = run(capsys, sent, "--results", tmp_path)
+    assert code == 1 and "spec.task: " in out
+    store.write(tmp_path / "records", good(task="mt-of-a-stranger", seed=2))
+    assert run(capsys, sent, "--results", tmp_path)[0] == 0
+
+
+def test_a_record_in_question_does_not_vouch_for_its_method(tmp_path: Path, capsys):
+    sent = store.write(tmp_path / "records", good("method-of-a-stranger"))
+    store.write(tmp_path / "records", good())
+    code, out = run(capsys, sent, "--results", tmp_path)
+    assert code == 1 and "provenance.method: none, and no installed method" in out
+    store.write(tmp_path / "records", good("method-of-a-stranger", 2))
+    assert run(capsys, sent, "--results", tmp_path)[0] == 0
+
+
+def test_many_records_in_question_do_not_outvote_a_published_one(tmp_path: Path, capsys):
+    store.write(tmp_path / "results" / "records", good() | {"oversight": OVERSIGHT})
+    for seed in (2, 3, 4):
+        odd = OVERSIGHT | {"references_sha256": "e" * 64}
+        store.write(tmp_path / "sent", good(seed=seed, tokens=9e6) | {"oversight": odd})
+    code, out = run(capsys, tmp_path / "sent", "--results", tmp_path / "results")
+    assert (
+        code == 1 and out.count("spec.budget.tokens: 9,000,000, the others of this comparison have 2,0") == 3
+    )
+    assert (
+        out.count("oversight.references_sha256: eeeeeeeeeeee, the others of this comparison have dddd") == 3
+    )
+
+
+@pytest.mark.parametrize("place", sorted(submission.former_settings()))
+def test_former_settings_come_with_their_allowance_and_space(place):
+    task, tier, settings_sha256 = place
+    facts = submission.former_settings()[place]
+    record = good(task=task, tier=tier)
+    record["spec"] |= {"settings_sha256": settings_sha256, "space": facts.space}
+    record["spec"]["budget"] |= facts.budget
+    named = ("spec.budget", "spec.space", "spec.settings_sha256", "spec.task")
+    assert [line for line in submission.find_problems(integrity.seal(record)) if line.startswith(named)] == []
+    record["spec"]["budget"]["tokens"] *= 100
+    record["spec"]["space"] = "another"
+    lines = [line for line in submission.find_problems(integrity.seal(record)) if line.startswith(named)]
+    assert len(lines) == 2 and "the tier's allowance is" in lines[0] and "spec.space: another" in lines[1]
+    other = integrity.seal(good(task=task, tier="paper") | {"spec": record["spec"] | {"tier": "paper"}})
+    assert any("is neither" in line or "spec.task" in line for line in submission.find_problems(other))
+
+
+def test_published_records_are_ready_by_this_code_alone(capsys):
+    code, out = run(capsys, ROOT / "results" / "records", "--results", ROOT / "results")
+    assert code == 0, out
+
+
+def test_records_that_the_store_set_aside_are_skipped(tmp_path: Path, capsys):
+    sent, kept = tmp_path / "sent", tmp_path / "results"
+    store.write(kept / "records", good(seed=9))
+    stopped = good(status="budget", message="seconds: the allowance is spent")
+    for earlier in (good(status="failed"), stopped, stopped | {"search_log": []}):
+        store.write(sent, earlier)
+    path = store.write(sent, good())
+    path.with_name(f"{path.stem}.invalid-1.json").write_text("{")
+    names = {file.name.removeprefix(path.stem) for file in path.parent.iterdir()}
+    assert names == {".json", ".failed-1.json", ".stopped-1.json", ".stopped-2.json", ".invalid-1.json"}
+    assert run(capsys, sent, "--results", kept) == (0, "1 record: ready to be published\n")
+    odd = path.rename(path.with_name("my.failed-attempt.json"))
+    assert run(capsys, sent, "--results", kept)[0] == 1 and odd.exists()
 
 
 def fields(value, path=()):

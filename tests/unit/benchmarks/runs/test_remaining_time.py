@@ -176,6 +176,27 @@ def test_no_estimate_passes_the_limit_of_the_run():
     assert remaining.command(110.0) <= 130 + 0.3 * 240
 
 
+@pytest.mark.parametrize(
+    "phases", [("inherited",), ("trial 1: inherited",), ("trial 1: inherited", "trial 2: inherited")]
+)
+def test_tokens_of_another_run_took_no_time_of_this_one(phases: tuple[str, ...]):
+    spec = SimpleNamespace(id="a", budget={"tokens": 1e6, "seconds": 1e6})
+    run = SimpleNamespace(spec=spec, estimate=100.0, last_token=None, state="new")
+    (ended,) = unseen(1)
+    remaining = RemainingTime(SimpleNamespace(pending=[run, ended]), 1)
+    remaining.update(ended, "search", {}, -1000.0)
+    ended.state = "done"
+    remaining.finish(ended, 0.0)
+    entries = [{"phase": phase, "kind": "tokens", "amount": 5e5 / len(phases)} for phase in phases]
+    for at, trained in ((0.0, 1e3), (100.0, 1e5 + 1e3)):
+        ledger = {"totals": {"tokens": 5e5 + trained}, "entries": entries}
+        beat = {"at": at, "clock": at, "ledger": ledger, "phase": "train", "progress": [1, 10, ""]}
+        remaining.update(run, "search", beat, at)
+        estimate = remaining.command(at)
+    own, planned, share = 1.3 * (100 + (5e5 - 1e5 - 1e3) / 1e3), 1000, (1e5 + 1e3) / 5e5
+    assert estimate == pytest.approx(share * own + (1 - share) * planned - 100)
+
+
 def unseen(count: int) -> list[SimpleNamespace]:
     """Runs that have not begun, of 100 planned seconds each."""
     spec = [SimpleNamespace(id=str(number)) for number in range(count)]

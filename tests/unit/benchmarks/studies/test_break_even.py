@@ -100,6 +100,8 @@ def test_phases_are_shared_or_a_targets_own() -> None:
     entries.append({"phase": "inherited", "kind": "tokens", "amount": 7})
     shared, own = phases({"ledger": {"entries": entries}})  # type: ignore[typeddict-item]
     assert shared == {"tokens": 12} and own == {"tokens": 7}
+    tuned = [entry | {"phase": f"trial 2: {entry['phase']}"} for entry in entries]
+    assert phases({"ledger": {"entries": tuned}}) == (shared, own)  # type: ignore[typeddict-item]
 
 
 def test_published_records_have_a_break_even(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +29,8 @@ def changed(record, *, quality=0.0, ratio=1.0, load=0.0, fingerprint="m", boot="
     copy["provenance"]["machine"] |= {"fingerprint": fingerprint, "boot": boot}
     copy["spec"]["profile"] = profile or copy["spec"]["profile"]
     for candidate in copy["candidates"]:
-        candidate["test"]["pooled"]["bleu"]["value"] += quality
+        for name in ("value", "low", "high"):
+            candidate["test"]["pooled"]["bleu"][name] += quality
         for name in ("ratio", "ratio_low", "ratio_high"):
             candidate["latency"][name] *= ratio
         candidate["latency"]["others_cpu"] = load
@@ -101,8 +103,34 @@ def test_a_metric_that_the_published_run_did_not_have_yet_is_no_difference():
     for candidate in again["candidates"]:
         candidate["test"]["pooled"]["ter"] = {**candidate["test"]["pooled"]["bleu"], "value": 50.0}
     assert compare.compare(BASE, integrity.seal(again)).identical
-    backwards = compare.compare(integrity.seal(again), BASE)
-    assert backwards.first_difference == "candidates[0].test.pooled.ter"
+
+
+@pytest.mark.parametrize("metric", ["ter", "spbleu", "comet"])
+def test_a_metric_that_this_machine_cannot_score_is_no_difference(metric):
+    told = {"timings": {"limits": [[0.5, 15.0]], "probes": [[0, "a", 1.5]]}}
+    published = json.loads(json.dumps(BASE | told))
+    for scores in published["candidates"][0]["test"].values():
+        scores[metric] = scores["bleu"] | {"value": 50.0}
+    verdict = compare.compare(integrity.seal(published), changed(BASE, **told))
+    assert (verdict.quality, verdict.identical) == (compare.YES, True)
+
+
+@pytest.mark.parametrize("metric", ["bleu", "chrf", "bleu_tok_lc"])
+def test_a_declared_metric_that_is_lacking_is_a_difference(metric):
+    again = json.loads(json.dumps(BASE))
+    del again["candidates"][0]["test"]["pooled"][metric]
+    verdict = compare.compare(BASE, integrity.seal(again))
+    assert verdict.first_difference == f"candidates[0].test.pooled.{metric}"
+    assert (verdict.quality == compare.YES) == (metric != "bleu")
+
+
+def test_a_shared_metric_of_another_value_is_a_difference():
+    published, again = (json.loads(json.dumps(BASE)) for _ in range(2))
+    for record, value in ((published, 50.0), (again, 51.0)):
+        pooled = record["candidates"][0]["test"]["pooled"]
+        pooled["comet"] = pooled["bleu"] | {"value": value}
+    verdict = compare.compare(integrity.seal(published), integrity.seal(again))
+    assert verdict.first_difference == "candidates[0].test.pooled.comet.value"
 
 
 def test_under_other_code_a_figure_outside_its_interval_answers_nothing():
@@ -132,31 +160,82 @@ def test_runs_of_equivalent_code_are_runs_of_one_row(monkeypatch: pytest.MonkeyP
     for run, substrate in zip(runs, ("a", "a", "b"), strict=True):
         run["spec"] |= {"task_sha256": "1" * 64, "substrate_sha256": substrate * 64}
     runs = [integrity.seal(run) for run in runs]
-    assert len(compare.siblings(runs[0], runs)) == 2
+    assert len(compare.siblings(runs[0], runs)) == 1
     known = {"method": {}, "task": {}, "substrate": {"a" * 64: "b" * 64}}
     monkeypatch.setattr(identity, "declared", lambda device: known)
-    assert len(compare.siblings(runs[0], runs)) == 3
+    assert len(compare.siblings(runs[0], runs)) == 2
 
 
 def test_the_rows_own_interval_counts_where_it_is_wider():
     wide = json.loads(json.dumps(BASE))
     ratio = wide["candidates"][0]["latency"]["ratio"]
-    wide["candidates"][0]["latency"] |= {"ratio_low": ratio * 0.7, "ratio_high": ratio * 1.3}
+    wide["candidates"][0]["latency"] |= {"ratio_low": ratio * 0.85, "ratio_high": ratio * 1.15}
     wide = integrity.seal(wide)
-    assert holds(compare.compare(wide, changed(wide, ratio=1.2)), "latency ratio") == [True]
-    assert holds(compare.compare(wide, changed(wide, ratio=1.4)), "latency ratio") == [False]
+    assert holds(compare.compare(wide, changed(wide, ratio=1.14)), "latency ratio") == [True]
+    assert holds(compare.compare(wide, changed(wide, ratio=1.16)), "latency ratio") == [False]
 
 
-def test_three_published_runs_give_the_interval_of_one_more():
-    runs = [changed(fake(seed=s, limits=(0.5,))) for s in (1, 2, 3)]
-    other = [fake("mos-neuron", 4, limits=(0.5,)), fake(seed=5, tokens=1e6, limits=(0.5,))]
-    values = [r["candidates"][0]["test"]["pooled"]["bleu"]["value"] for r in runs]
-    check = compare.compare(runs[0], runs[0], [*runs, *other]).checks[0]
-    spread = scipy_stats.tstd(values) * (1 + 1 / 3) ** 0.5
-    low, high = scipy_stats.t.interval(0.95, 2, scipy_stats.tmean(values), spread)
-    assert (check.low, check.high) == pytest.approx((low, high))
-    assert "from 3 published" in check.how
-    assert "sentences" in compare.compare(runs[0], runs[0], [*runs[:2], *other]).checks[0].how
+def with_figures(seed, quality, ratio=0.5, width=0.8, **options):
+    """The record of one seed with these figures."""
+    record = changed(fake(seed=seed, limits=(0.5,), **options))
+    candidate = record["candidates"][0]
+    candidate["test"]["pooled"]["bleu"] |= {"value": quality, "low": quality - width, "high": quality + width}
+    candidate["latency"] |= {"ratio": ratio, "ratio_low": ratio * 0.985, "ratio_high": ratio * 1.015}
+    return integrity.seal(record)
+
+
+def test_the_spread_of_the_other_seeds_gives_the_interval():
+    runs = [with_figures(s, 30 + luck) for s, luck in ((1, 0.1), (2, 0.3), (3, 0.7), (4, 0.2))]
+    other = [fake("mos-neuron", 5, limits=(0.5,)), fake(seed=6, tokens=1e6, limits=(0.5,))]
+    again = with_figures(1, 30.4)
+    check = compare.compare(runs[0], again, [*runs, *other]).checks[0]
+    half = scipy_stats.t.ppf(0.975, 2) * scipy_stats.tstd([30.3, 30.7, 30.2]) * 2**0.5
+    assert (check.low, check.high) == pytest.approx((30.1 - half, 30.1 + half))
+    assert "3 other published seeds" in check.how
+    check = compare.compare(runs[0], again, [*runs[:2], *other]).checks[0]
+    assert "sentences" in check.how and (check.low, check.high) == pytest.approx((29.3, 30.9))
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3, 6, 10])
+def test_a_forged_record_does_not_widen_the_interval_that_judges_it(seeds):
+    luck = [0.0, 0.2, -0.1, 0.4, 0.3, -0.3, 0.1, 0.2, -0.2, 0.0][:seeds]
+    honest = [with_figures(s, 31.3 + d, 0.74 + d / 100) for s, d in enumerate(luck)]
+    forged = json.loads(json.dumps(honest[0]))
+    forged["candidates"][0]["test"]["pooled"]["bleu"] |= {"value": 90.0, "low": 0.0, "high": 100.0}
+    forged["candidates"][0]["latency"] |= {"ratio": 0.05, "ratio_low": 0.0, "ratio_high": 3.0}
+    forged = integrity.seal(forged)
+    verdict = compare.compare(forged, honest[0], [forged, *honest[1:]])
+    assert (verdict.quality, verdict.latency) == (compare.NO, compare.NO)
+    for check in verdict.checks[1:]:
+        assert 0 <= check.low <= check.high <= 1.2 * 0.05
+    verdict = compare.compare(honest[0], with_figures(0, 31.4, 0.75), honest)
+    assert (verdict.quality, verdict.latency) == (compare.YES, compare.YES)
+
+
+@pytest.mark.parametrize("others", [2, 3, 5])
+def test_a_genuine_second_run_lies_within_the_interval_of_the_spread(others):
+    draws = np.random.default_rng(others).normal(30, 0.5, size=(4000, others + 2))
+    holding = [abs(first - second) <= compare.largest_difference(rest) for first, second, *rest in draws]
+    assert np.mean(holding) == pytest.approx(0.95, abs=0.012)
+
+
+def test_equal_figures_of_other_seeds_give_no_interval_of_zero_width():
+    runs = [with_figures(s, 0.1 if s > 1 else 0.2) for s in (1, 2, 3, 4)]
+    verdict = compare.compare(runs[0], with_figures(1, 0.3), runs)
+    assert verdict.quality == compare.YES and "sentences" in verdict.checks[0].how
+
+
+def test_the_spread_is_that_of_finished_runs_with_one_a_seed():
+    runs = [with_figures(s, 30.0) for s in (1, 2)]
+    again = with_figures(2, 50.0, source="another")
+    again["spec"]["budget"]["seconds"] += 1
+    again["provenance"]["ended"] = "2026-01-02T00:00:00+00:00"
+    again = integrity.seal(again)
+    same = integrity.seal(json.loads(json.dumps(runs[0])) | {"search_log": []})
+    stopped = [with_figures(s, 10.0 * s, status="budget") for s in (4, 5)]
+    listed = [*runs, again, same, *stopped, fake(seed=6, limits=(0.5,), status="failed")]
+    for order in (listed, listed[::-1]):
+        assert [run["seal"] for run in compare.siblings(runs[0], order)] == [again["seal"]]
 
 
 def test_on_another_profile_quality_is_judged_and_latency_is_not():

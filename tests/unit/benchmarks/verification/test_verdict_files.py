@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -10,11 +11,11 @@ from benchmarks.analysis.table import build_table
 from benchmarks.api import InvalidRecordError
 from benchmarks.cli.main import main
 from benchmarks.leaderboard import build
-from benchmarks.records import attachments, integrity, store
+from benchmarks.records import attachments, integrity, runtime_latencies, store
 from benchmarks.report import texts
 from benchmarks.report.plots import gallery
 from benchmarks.verification import compare, verdict_files
-from tests.fake_records import fake, publish, run_again, study
+from tests.fake_records import fake, publish, run_again, study, timed_elsewhere
 
 EVIL = "<script>alert(1)</script>"
 
@@ -91,6 +92,63 @@ def test_the_newest_verdict_that_answers_counts_and_one_failure_outweighs(result
     assert verdict_files.row_status([[under]]) == told
 
 
+def at(verdict, time, fingerprint="m"):
+    """The verdict of a run that ended at this time on this machine."""
+    provenance = verdict["provenance"]
+    machine = provenance["machine"] | {"fingerprint": fingerprint}
+    return forged(verdict, provenance=provenance | {"ended": time, "machine": machine})
+
+
+@pytest.mark.parametrize("part", ["quality", "latency"])
+@pytest.mark.parametrize(
+    ("against", "favour", "machine", "answer"),
+    [
+        ("2026-07-01T20:00:00+00:00", "2026-07-01T08:00:00+00:00", "m", compare.NO),
+        ("2026-07-01T08:00:00+00:00", "2026-07-01T20:00:00+00:00", "m", compare.YES),
+        ("2026-07-02T01:00:00+00:00", "2026-07-02T09:00:00+14:00", "m", compare.NO),
+        ("2026-07-02T09:00:00+14:00", "2026-07-02T01:00:00+00:00", "m", compare.YES),
+        ("2026-07-02T01:00:00", "2026-07-02T00:30:00+00:00", "m", compare.NO),
+        ("2026-07-01T20:00:00+00:00", "2026-07-03T08:00:00+00:00", "other", compare.NO),
+        ("2026-07-01T20:00:00+00:00", "2026-07-03T08:00:00+00:00", None, compare.NO),
+    ],
+)
+def test_a_verdict_against_a_row_stands_until_its_machine_withdraws_it(
+    results, part, against, favour, machine, answer
+):
+    record = only(results)
+    fault = {"quality": {"quality": 9.0}, "latency": {"ratio": 3.0}}[part]
+    for trial in range(6):  # of other seals, which decide nothing
+        bad = at(run_again(record, **fault), against)
+        good = at(run_again(record, quality=trial / 1000), favour, machine)
+        listed = verdict_files.VERDICTS.of_record(record, [publish(results, v) for v in (bad, good)])
+        assert verdict_files.answer_of(verdict_files.deciding_verdict(listed, part), part) == answer
+        assert f"{part} {answer}" in verdict_files.row_status([listed])
+
+
+def test_a_machine_without_a_fingerprint_withdraws_no_verdict(results):
+    record = only(results)
+    bad = at(run_again(record, quality=9.0), "2026-07-01T08:00:00+00:00", None)
+    good = at(run_again(record), "2026-07-02T08:00:00+00:00", None)
+    listed = verdict_files.VERDICTS.of_record(record, [publish(results, v) for v in (bad, good)])
+    assert verdict_files.deciding_verdict(listed, "quality")["seal"] == bad["seal"]
+
+
+@pytest.mark.parametrize("time", ["2099-01-01T00:00:00+00:00", "9999-12-31T23:59:59"])
+def test_an_attachment_from_the_future_is_refused(results, capsys, time):
+    latency = timed_elsewhere(only(results))
+    provenance = latency["provenance"] | {"ended": time}
+    for kind, made in (
+        (verdict_files.VERDICTS, at(run_again(only(results)), time)),
+        (runtime_latencies.LATENCIES, integrity.with_seal(latency | {"provenance": provenance})),
+    ):
+        path = kind.path(results, made)
+        store.write_text(path, json.dumps(made))
+        with pytest.raises(InvalidRecordError, match=r"field provenance\.ended: .* is in the future"):
+            kind.load(path)
+        assert main(["validate", str(path), "--results", str(results)]) == 1
+        assert "is in the future by this machine's clock" in capsys.readouterr().out
+
+
 def test_a_verdict_of_version_1_is_read_with_an_answer_for_each_part(results):
     record = only(results)
     for changes, quality, latency in (
@@ -121,8 +179,16 @@ def broken(record):
     wrong = [c | {"published": 1.0, "now": 1.0, "low": 0.0, "high": 2.0} for c in good["checks"]]
     fewer = [c for c in good["checks"] if c["limit"] == good["checks"][0]["limit"]]
     other = [c | {"limit": "9 x ref"} for c in good["checks"]]
+    unbounded = [c | {"now": 999.0, "low": None, "high": None} for c in good["checks"]]
+    below = [c | {"now": 999.0, "high": None} for c in good["checks"]]
+    above = [c | {"now": -999.0, "low": None} for c in good["checks"]]
+    against = [c | {"low": None, "high": None} for c in made["checks"]]
     return {
         ", against": forged(made, checks=checks, quality="reproduces"),
+        "True, but 999 was held against no interval": forged(good, checks=unbounded),
+        "999 was held against no interval": forged(good, checks=below),
+        "-999 was held against no interval": forged(good, checks=above),
+        "False, but .* was held against no interval": forged(made, checks=against),
         "not every check holds": forged(made, quality="reproduces"),
         "a check does not hold": forged(made, quality="cannot tell"),
         "without a check": forged(good, latency="does not reproduce"),
@@ -150,7 +216,7 @@ def test_a_verdict_that_is_not_in_order_stops_the_build(results, capsys, said):
         build.build(results)
     assert str(path) in str(caught.value) and not (results / "site").exists()
     assert main(["validate", str(results / "verified"), "--results", str(results)]) == 1
-    assert said in capsys.readouterr().out
+    assert re.search(said, capsys.readouterr().out)
 
 
 def test_validate_takes_good_verdicts_and_names_stale_ones(results, capsys):
