@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.claims import hypotheses, judge
+from benchmarks.records import study_files
+from benchmarks.stats.intervals import t_interval
 from benchmarks.studies.simq_fronts import report
 from tests import ROOT
 
@@ -32,6 +35,41 @@ def comparison(search: dict[str, Any], ours: str, theirs: str) -> str:
         if (one["ours"], one["theirs"]) == (ours, theirs)
     ]
     return signed(found["difference"])
+
+
+def held_out(search: dict[str, Any], ours: str, theirs: str) -> str:
+    """The same networks on held-out items."""
+    (paired,) = [
+        entry
+        for entry in search["supernets"]["all"]["comparisons"]
+        if (entry["ours"], entry["theirs"]) == (ours, theirs)
+    ]
+    return signed(paired["held_out"])
+
+
+def exploratory(search: dict[str, Any], ours: str, theirs: str, budget: int) -> str:
+    """A difference that the rule does not name."""
+    (paired,) = [
+        entry
+        for entry in search["supernets"]["all"]["exploratory"]
+        if (entry["ours"], entry["theirs"], entry["budget"]) == (ours, theirs, budget)
+    ]
+    return f"{signed(paired['difference'])}"
+
+
+def lacking_held_out(search: dict[str, Any]) -> str:
+    """Held-out share of the true front minus that of the best uniform precision, in each table's own alphabet."""
+    tables: dict[str, Any] = {}
+    for entry in search["tables"]:
+        name = entry["table"]["name"]
+        if entry["objectives"] == ["loss", "bytes"] and len(entry["alphabet"]) > len(
+            tables.get(name, {"alphabet": ()})["alphabet"]
+        ):
+            tables[name] = entry
+    assert len(tables) == 7
+    gains = [t["held_front"] - t["held_uniform"][max(t["uniform"], key=t["uniform"].get)] for t in tables.values()]
+    interval = t_interval(gains)
+    return signed([interval.mean, interval.low, interval.high])  # type: ignore[list-item]
 
 
 def means(search: dict[str, Any], arm: str) -> str:
@@ -60,6 +98,15 @@ def of_searches(search: dict[str, Any]) -> dict[str, str]:
         "integer programme": comparison(search, "linas", "sensitivity-ilp"),
         "early": f"({means(search, 'sensitivity-ilp').partition(',')[0]} %)",
         "pruned": comparison(search, "linas", "pruned-joint"),
+        "fifty held out": f"held out {held_out(search, 'linas', 'nsga2-joint, population 50')}",
+        "ten held out": f"held out {held_out(search, 'linas', 'nsga2-joint, population 10')}",
+        "evolution held out": f"held out {held_out(search, 'nsga2-joint, population 50', 'random-joint')}",
+        "published": exploratory(search, "linas-as-published", "nsga2-joint, population 10", 200),
+        "programme early": exploratory(search, "linas", "sensitivity-ilp", 50),
+        "arch early": exploratory(search, "linas", "arch-then-quant", 100),
+        "quant early": exploratory(search, "linas", "quant-then-arch", 100),
+        "counting": comparison(search, "linas", "linas, bytes predicted"),
+        "perfect held out": f"on held-out items, it is {lacking_held_out(search)} over all seven tables",
         "arch": comparison(search, "linas", "arch-then-quant"),
         "quant": comparison(search, "linas", "quant-then-arch"),
     }
@@ -201,6 +248,25 @@ def test_every_figure_on_deployed_sizes_follows_from_the_study() -> None:
     )
     for figures in expected:
         assert figures in text, figures
+
+
+def test_a_search_that_is_ahead_on_its_own_items_alone_is_said_to_be_so() -> None:
+    compared = study("simq-search")["supernets"]["all"]["comparisons"]
+    (evolution,) = [c for c in compared if c["theirs"] == "random-joint"]
+    _, low, high = evolution["held_out"]
+    remark = next(c.remark for c in hypotheses.claims() if c.id == "simq-evolution")
+    assert ("holds 0" in remark) == (low < 0 < high)
+
+
+def test_verdicts_on_simq_are_counted() -> None:
+    judged = judge.judge([], studies=study_files.load_all(ROOT / "results"))
+    ours = [v for v in judged if v.claim.paper == "simq"]
+    names = {kind: [v.claim.id for v in ours if v.verdict == kind] for kind in ("supported", "refuted", "undecided")}
+    assert (names["supported"], names["refuted"]) == (["simq-evolution"], [])
+    text = " ".join((ROOT / "results/FINDINGS.md").read_text("utf-8").split())
+    rest = len(ours) - 1 - len(names["undecided"])
+    assert f"Of SimQ's {len(ours)} claims `simq-evolution` is supported" in text
+    assert f"{len(names['undecided'])} are undecided and {rest} not tested" in text
 
 
 def test_losslessness_is_stated_only_where_it_is_shown() -> None:
