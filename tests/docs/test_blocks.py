@@ -95,7 +95,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     for name in ("round", "square"):
         (folder / "images" / name).mkdir(parents=True)
-        for n in range(30):
+        for n in range(90):  # a batch of tier small has 128
             pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / "images" / name / f"{n}.png")
     (study,) = (block.text for block in blocks("docs/scaling.md") if "suite: mt" in block.text)

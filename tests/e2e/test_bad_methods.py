@@ -125,17 +125,32 @@ def test_an_option_that_is_not_declared_can_neither_be_given_nor_read(bench, rec
     ("text", "said"),
     [
         (
-            "import no_such_module\nfrom benchmarks.api import Method\nclass M(Method):\n    name = 'm'\n",
+            "import no_such_module\n",
             "no_such_module",
         ),
-        ("raise RuntimeError('at import')\nclass M:\n    name = 'm'\n", "RuntimeError: at import"),
-        ("class M:\n    name = 'm'\n", "not a benchmarks.api.Method"),
-        ("from benchmarks.api import Method\nclass M(Method):\n    name = 'm'\n", "abstract"),
+        ("raise RuntimeError('at import')\n", "RuntimeError: at import"),
     ],
 )
 def test_a_file_that_does_not_import_is_a_failed_record(bench, records, tmp_path, text, said):
-    (tmp_path / "m.py").write_text(text)
+    sound = (
+        "from benchmarks.api import Method\nclass M(Method):\n    name = 'm'\n    def search(self, lab):\n"
+    )
+    (tmp_path / "m.py").write_text(f"{text}{sound}        yield\n")
     done = bench("run", "tiny", "--methods", "m.py:M")
     assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
     (record,) = records()
     assert record["status"] == "failed" and said in record["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("class M:\n    name = 'm'\n", "does not derive from Method"),
+        ("from benchmarks.api import Method\nclass M(Method):\n    name = 'm'\n", "has no search"),
+    ],
+)
+def test_a_class_that_no_run_could_call_is_refused_before_the_run(bench, records, tmp_path, text, said):
+    (tmp_path / "m.py").write_text(text)
+    done = bench("run", "tiny", "--methods", "m.py:M")
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+    assert not records()

@@ -80,14 +80,16 @@ def test_a_tuned_row_is_verified_with_all_its_trials(bench, records, tmp_path):
         (("--methods", "tiny-good"), "tiny-good declares no trials"),
         (("--methods", "tiny-tuned", "--option", "tiny-tuned.share=0.5"), "options come from the method's"),
         (("--methods", "many.py:Many"), "declares 6 trials; external tuning has 5"),
-        (("--methods", "many.py:Computed"), "line 10: trials must be a literal tuple"),
+        (("--methods", "many.py:Computed"), "line 13: trials must be a literal tuple"),
     ],
 )
 def test_a_mistake_in_external_tuning_is_one_message(bench, tmp_path, words, said):
     (tmp_path / "many.py").write_text(
         "from benchmarks.api import Method\n\n\nclass Many(Method):\n    name = 'many'\n"
         "    trials = ({}, {'a': 1}, {'a': 2}, {'a': 3}, {'a': 4}, {'a': 5})\n\n"
-        "class Computed(Method):\n    name = 'computed'\n    trials = tuple({'a': i} for i in range(3))\n"
+        "    def search(self, lab):\n        yield\n\n"
+        "class Computed(Method):\n    name = 'computed'\n    trials = tuple({'a': i} for i in range(3))\n\n"
+        "    def search(self, lab):\n        yield\n"
     )
     done = bench("run", "tiny", *words, "--ruleset", "external")
     assert done.returncode == 2 and "Traceback" not in done.stderr

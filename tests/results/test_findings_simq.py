@@ -250,7 +250,7 @@ def test_every_figure_on_deployed_sizes_follows_from_the_study() -> None:
         assert figures in text, figures
 
 
-def test_a_search_that_is_ahead_on_its_own_items_alone_is_said_to_be_so() -> None:
+def test_evolution_that_is_ahead_on_its_own_items_alone_has_a_remark() -> None:
     compared = study("simq-search")["supernets"]["all"]["comparisons"]
     (evolution,) = [c for c in compared if c["theirs"] == "random-joint"]
     _, low, high = evolution["held_out"]

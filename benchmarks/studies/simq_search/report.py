@@ -216,7 +216,7 @@ def _comparison_notes(
 
 
 def exploratory(group: Group, plan: SearchPlan) -> list[tuple[str, str, int]]:
-    """Return those of ``EXPLORATORY`` whose arms ran on every case of a group."""
+    """Return the entries of ``EXPLORATORY`` whose arms ran on every case of a group."""
     return [
         (ours, theirs, budget)
         for ours, theirs, budget in EXPLORATORY
