@@ -174,9 +174,7 @@ def measure_variants(
         rounds: timed inferences of each in a session.
         sessions: timings one after the other.
     """
-    from supernet import supernet_file
-
-    net, _ = supernet_file.load(measure.supernet_path(folder, name))
+    net = measure.load_supernet(measure.supernet_path(folder, name))
     largest = net.space.largest()
     architecture, layers = largest.to_dict(), policy_units(net.family, largest)
     plain = measure.measure_point(folder, name, most, (architecture, {}))

@@ -23,7 +23,7 @@ from benchmarks.measurement import process_time
 from benchmarks.measurement.serving import check_served
 from benchmarks.measurement.tracing import trace_network
 from benchmarks.records.canonical import JsonObject, JsonView
-from supernet import supernet_file
+from benchmarks.studies.simq_tables.training import read_supernet
 from supernet.elastic import SuperNet
 from supernet.quantization.calibration import calibrate
 from supernet.quantization.onnx_runtime import Ort, on_this_machine, open_session
@@ -93,13 +93,11 @@ def check_supernet(folder: Path, head: JsonView) -> None:
     """Check that the supernet in the folder is the one that a table was made with.
 
     Raises:
-        UsageError: the file is missing or belongs to another supernet.
+        UsageError: the file is missing or damaged, or belongs to another supernet.
     """
-    from safetensors import safe_open
-
     path = supernet_path(folder, str(head["name"]))
-    with safe_open(path, "pt") as file:
-        digest = (file.metadata() or {}).get("weights_sha256")
+    _, metadata = read_supernet(path, "cpu")
+    digest = metadata.get("weights_sha256")
     if digest != head.get("weights_sha256"):
         raise UsageError(
             f"'{path}' is not the supernet of table {head['name']}, whose weights are"
@@ -128,8 +126,13 @@ def load_items(folder: Path, name: str, most: int) -> Items:
 
 
 @lru_cache(maxsize=1)
-def _supernet(path: Path) -> SuperNet:
-    return supernet_file.load(path)[0]
+def load_supernet(path: Path) -> SuperNet:
+    """Return the supernet of a file.
+
+    Raises:
+        UsageError: the file is damaged or no supernet.
+    """
+    return read_supernet(path, "cpu")[0]
 
 
 def measure_point(
@@ -144,7 +147,7 @@ def measure_point(
         MeasurementRejectedError: it does not pass a gate.
     """
     torch.set_num_threads(1)
-    net, held = _supernet(supernet_path(folder, name)), load_items(folder, name, most)
+    net, held = load_supernet(supernet_path(folder, name)), load_items(folder, name, most)
     architecture, policy = network
     plain = net.export(net.space.architecture(architecture))
     width = max(held.inputs[0].shape[-1], 2)
@@ -208,7 +211,7 @@ def measure_bfloat16(
     from supernet.quantization.precisions import quantize
 
     torch.set_num_threads(1)
-    net, held = _supernet(supernet_path(folder, name)), load_items(folder, name, most)
+    net, held = load_supernet(supernet_path(folder, name)), load_items(folder, name, most)
     architecture, policy = network
     plain = net.export(net.space.architecture(architecture))
     low = quantize(plain, dict.fromkeys(policy, "bf16"))

@@ -256,6 +256,17 @@ def test_the_supernet_of_another_table_is_refused(folder: Path) -> None:
         measure.check_supernet(folder, {"name": "tiny", "weights_sha256": "f" * 64})
 
 
+def test_a_damaged_supernet_is_refused(folder: Path, tmp_path: Path) -> None:
+    sound = (folder / "tiny.safetensors").read_bytes()
+    for name, damaged in (("half", sound[: len(sound) // 2]), ("empty", b""), ("other", b"x" * 100)):
+        path = tmp_path / f"{name}.safetensors"
+        path.write_bytes(damaged)
+        with pytest.raises(UsageError, match="build its table again"):
+            measure.check_supernet(tmp_path, {"name": name, "weights_sha256": "f" * 64})
+        with pytest.raises(UsageError, match="build its table again"):
+            measure.load_supernet(path)
+
+
 def test_missing_files_are_refused_with_the_command(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
