@@ -23,10 +23,18 @@ class CarbonDeclaration:
     Attributes:
         intensity: grams of CO2 equivalent a kWh of electricity.
         pue: power usage effectiveness, the building's energy over the machine's.
+
+    Raises:
+        UsageError: a figure is out of its range.
     """
 
     intensity: float
     pue: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse figures that no grid or building has."""
+        _require_intensity(self.intensity)
+        _require_pue(self.pue)
 
     @property
     def text(self) -> str:
@@ -41,11 +49,7 @@ def intensity(text: str) -> float:
         UsageError: no grid has it.
         ValueError: the text is no number.
     """
-    number = float(text)
-    if not 0 <= number <= HIGHEST_INTENSITY:
-        allowed = f"grams of CO2 equivalent a kWh, 0 to {HIGHEST_INTENSITY:g}"
-        raise UsageError(f"--carbon-intensity {text}: {allowed}")
-    return number
+    return _require_intensity(float(text))
 
 
 def pue(text: str) -> float:
@@ -55,9 +59,19 @@ def pue(text: str) -> float:
         UsageError: no building has it.
         ValueError: the text is no number.
     """
-    number = float(text)
+    return _require_pue(float(text))
+
+
+def _require_intensity(number: float) -> float:
+    if not 0 <= number <= HIGHEST_INTENSITY:
+        allowed = f"grams of CO2 equivalent a kWh, 0 to {HIGHEST_INTENSITY:g}"
+        raise UsageError(f"--carbon-intensity {number:g}: {allowed}")
+    return number
+
+
+def _require_pue(number: float) -> float:
     if not 1 <= number <= HIGHEST_PUE:
-        raise UsageError(f"--pue {text}: the building's energy over the machine's, 1 to {HIGHEST_PUE:g}")
+        raise UsageError(f"--pue {number:g}: the building's energy over the machine's, 1 to {HIGHEST_PUE:g}")
     return number
 
 
@@ -77,7 +91,7 @@ def declared(intensity: float | None, pue: float | None) -> CarbonDeclaration | 
     """Return the declaration that a command line makes; None if it makes none.
 
     Raises:
-        UsageError: a PUE without an intensity.
+        UsageError: a PUE without an intensity, or a figure out of its range.
     """
     if intensity is None:
         if pue is not None:

@@ -55,9 +55,7 @@ def conduct_of(record: Record) -> Conduct:
     profile = profiles.get(name) if name in profiles.names() else None
     gpu = profile is not None and profile.device == "cuda"
     entries = record["ledger"]["entries"]
-    charged = [
-        e for e in entries if e["kind"] == "tokens" and phases.without_trial(e["phase"]) != phases.INHERITED
-    ]
+    charged = [e for e in entries if e["kind"] == "tokens" and not phases.is_inherited(e["phase"])]
     tokens = sum(e["amount"] for e in charged)
     oversight = record.get("oversight")
     if oversight is None:

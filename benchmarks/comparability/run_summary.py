@@ -137,10 +137,7 @@ def summarize(record: Record, *, keep: bool, place: int = 0, measured: Measured 
         options=_shared(canonical(spec["options"])) if spec["options"] else {},
         seed=spec["seed"],
         follows=spec.get("follows") or "",
-        inherits=any(
-            phases.without_trial(e["phase"]) == phases.INHERITED and e["amount"] > 0
-            for e in ledger["entries"]
-        ),
+        inherits=any(phases.is_inherited(e["phase"]) and e["amount"] > 0 for e in ledger["entries"]),
         jobs=provenance.get("jobs") or 1,
         status=sys.intern(record["status"]),
         message=sanitize(record["message"]),

@@ -49,9 +49,8 @@ class WorkerCall:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGUSR1)
             with contextlib.suppress(ChildProcessError):  # ended, and collected by the call
-                os.waitid(
-                    os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT
-                )  # needs no lock, leaves the code
+                # Takes no lock, and leaves the exit code to the call.
+                os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         return importlib.import_module("submitit").helpers.DelayedSubmission(WorkerCall(self.words))
 
     def __getstate__(self) -> JsonObject:

@@ -14,7 +14,8 @@ from benchmarks.hardware import timing_lock
 from benchmarks.lab.candidates import ContractViolationError
 from benchmarks.lab.checkpoints import Interrupted, random_states, set_random_states
 from benchmarks.lab.journal import Entry, Journal
-from benchmarks.lab.ledger import INHERITED, LONGEST_PHASE, Ledger, phase_of_trial
+from benchmarks.lab.ledger import LONGEST_PHASE, Ledger
+from benchmarks.records import phases
 from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.text import sanitize
 
@@ -40,13 +41,13 @@ class LabBookkeeping(Lab):
     _leader_charged: bool
 
     def phase(self, name: str) -> AbstractContextManager[None]:
-        if sanitize(name, LONGEST_PHASE) == INHERITED:
+        if sanitize(name, LONGEST_PHASE) == phases.INHERITED:
             raise ContractViolationError(f"lab.phase({name!r}): only lab.inherit books under this name")
         return self._book_under(name)
 
     def _book_under(self, name: str) -> AbstractContextManager[None]:
         self.note = (0, 0, "")
-        return self.ledger.in_phase(phase_of_trial(name, self.trial))
+        return self.ledger.in_phase(phases.of_trial(name, self.trial))
 
     def progress(self, done: float, total: float, note: str = "") -> None:
         self.note = (float(done), float(total), str(note)[:80])

@@ -37,10 +37,11 @@ from benchmarks.lab.candidates import (
 )
 from benchmarks.lab.checkpoints import CheckpointStore
 from benchmarks.lab.journal import Journal
-from benchmarks.lab.ledger import INHERITED, INHERITED_KINDS, Ledger
+from benchmarks.lab.ledger import INHERITED_KINDS, Ledger
 from benchmarks.lab.probes import LatencyProbe
 from benchmarks.measurement import counted
 from benchmarks.measurement.workload import Workload, reference_network
+from benchmarks.records import phases
 from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.tasks import Prepared, Task
 from supernet import cost
@@ -222,7 +223,7 @@ class BenchLab(LabBookkeeping):
         if self.leader_artifacts is None:
             raise ContractViolationError("lab.inherit: set `inherits = True` and `follows` in the class body")
         if not self._leader_charged:
-            with self._book_under(INHERITED):
+            with self._book_under(phases.INHERITED):
                 for kind in INHERITED_KINDS:
                     self.ledger.charge(kind, self.leader_artifacts["spent"].get(kind, 0.0))
             self._leader_charged = self.unsaved = True
@@ -470,11 +471,11 @@ class BenchLab(LabBookkeeping):
             raise ContractViolationError(
                 f"lab.candidate(origin={origin!r}): no such origin, choose one of {', '.join(ORIGINS)}"
             )
-        targets = dict.fromkeys((*self.limits, *(limit for limit, _ in self.given if limit is not None)))
-        if target is not None and target not in list(targets):
+        targets = [*self.limits, *(limit for limit, _ in self.given if limit is not None)]
+        if target is not None and target not in targets:
             raise ContractViolationError(
                 f"lab.candidate(target={target}): no target of this run, choose one of lab.limits:"
-                f" {', '.join(map(str, targets))}"
+                f" {', '.join(dict.fromkeys(map(str, targets)))}"
             )
 
     def _limit_fields(self, limit: float | Window | None) -> dict[str, object]:

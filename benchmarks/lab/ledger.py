@@ -19,10 +19,8 @@ from benchmarks.records.text import sanitize
 
 FIRST_PHASE = "search"
 """Phase of charges outside any ``Lab.phase``."""
-INHERITED = "inherited"
-"""Phase of the charges for a run whose weights a search takes; no method books under it."""
 INHERITED_KINDS = ("tokens", "evaluations", "probes")
-"""Kinds that a search pays for such a run."""
+"""Kinds that a search pays for a run whose weights it takes."""
 LONGEST_PHASE = 64
 """Characters of a phase's name."""
 MOST_PHASES = 200
@@ -39,11 +37,6 @@ ROUNDING = 1e-12
 def exceeds(spent: float, allowance: float) -> bool:
     """Return whether a sum of charges is above an allowance by more than rounding."""
     return spent > allowance * (1 + ROUNDING)
-
-
-def phase_of_trial(name: str, trial: int) -> str:
-    """Return the name of a phase in a trial of external tuning; in trial 0, that of no trial, ``name``."""
-    return f"trial {trial}: {name}" if trial else name
 
 
 class Clock:

@@ -22,15 +22,8 @@ from typing import Any, cast
 
 from benchmarks.api import BUDGETED_KINDS, UNLIMITED_KINDS
 from benchmarks.lab.journal import RESTORED, UNKNOWN, Journal, ReplayDivergedError
-from benchmarks.lab.ledger import (
-    INHERITED,
-    INHERITED_KINDS,
-    Clock,
-    Ledger,
-    LedgerState,
-    exceeds,
-    phase_of_trial,
-)
+from benchmarks.lab.ledger import INHERITED_KINDS, Clock, Ledger, LedgerState, exceeds
+from benchmarks.records import phases
 from benchmarks.records.assembly import read_json
 from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.store import write_text
@@ -268,7 +261,7 @@ class Books:
         """
         with suppress(KeyError):  # a proposal that is no candidate; the outcome states it
             for trial in {e.get("trial", 0) for e in self.journal.candidates(self.proposals)}:
-                phase = phase_of_trial(INHERITED, trial)
+                phase = phases.of_trial(phases.INHERITED, trial)
                 for kind in INHERITED_KINDS:
                     unpaid = self._leader_spent.get(kind, 0.0) - self.ledger.booked(phase, kind)
                     if unpaid > 0:

@@ -141,7 +141,7 @@ class _ActiveRun:
         taken = [
             float(entry["amount"])
             for entry in ledger["entries"]
-            if entry["kind"] == "tokens" and phases.without_trial(entry["phase"]) == phases.INHERITED
+            if entry["kind"] == "tokens" and phases.is_inherited(entry["phase"])
         ]
         inherited, clock = sum(taken), float(self.beat["clock"])
         tokens = float(ledger["totals"].get("tokens", 0.0)) - inherited

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject, JsonView
-from benchmarks.records.phases import INHERITED, without_trial
+from benchmarks.records.phases import INHERITED, is_inherited, without_trial
 from benchmarks.records.record import Record
 from benchmarks.records.selection import deciding_metric, deciding_set, headline_candidates
 from benchmarks.records.store import load_all
@@ -184,7 +184,7 @@ def phases(record: Record) -> tuple[dict[str, float], dict[str, float]]:
     own: dict[str, float] = {}
     entries = record["ledger"]["entries"]
     # Of inherited weights the ledger has the tokens, not the seconds and joules that they cost.
-    inherited = any(without_trial(entry["phase"]) == INHERITED for entry in entries)
+    inherited = any(is_inherited(entry["phase"]) for entry in entries)
     for entry in entries:
         if entry["kind"] in (KINDS[:1] if inherited else KINDS):
             side = shared if without_trial(entry["phase"]) in SHARED else own

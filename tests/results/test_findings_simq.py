@@ -28,23 +28,13 @@ def signed(ends: list[float]) -> str:
     return f"{mean} [{low}, {high}]"
 
 
-def comparison(search: dict[str, Any], ours: str, theirs: str) -> str:
+def comparison(search: dict[str, Any], ours: str, theirs: str, figure: str = "difference") -> str:
     (found,) = [
         one
         for one in search["supernets"]["all"]["comparisons"]
         if (one["ours"], one["theirs"]) == (ours, theirs)
     ]
-    return signed(found["difference"])
-
-
-def held_out(search: dict[str, Any], ours: str, theirs: str) -> str:
-    """The same networks on held-out items."""
-    (paired,) = [
-        entry
-        for entry in search["supernets"]["all"]["comparisons"]
-        if (entry["ours"], entry["theirs"]) == (ours, theirs)
-    ]
-    return signed(paired["held_out"])
+    return signed(found[figure])
 
 
 def exploratory(search: dict[str, Any], ours: str, theirs: str, budget: int) -> str:
@@ -54,7 +44,7 @@ def exploratory(search: dict[str, Any], ours: str, theirs: str, budget: int) -> 
         for entry in search["supernets"]["all"]["exploratory"]
         if (entry["ours"], entry["theirs"], entry["budget"]) == (ours, theirs, budget)
     ]
-    return f"{signed(paired['difference'])}"
+    return signed(paired["difference"])
 
 
 def lacking_held_out(search: dict[str, Any]) -> str:
@@ -98,9 +88,9 @@ def of_searches(search: dict[str, Any]) -> dict[str, str]:
         "integer programme": comparison(search, "linas", "sensitivity-ilp"),
         "early": f"({means(search, 'sensitivity-ilp').partition(',')[0]} %)",
         "pruned": comparison(search, "linas", "pruned-joint"),
-        "fifty held out": f"held out {held_out(search, 'linas', 'nsga2-joint, population 50')}",
-        "ten held out": f"held out {held_out(search, 'linas', 'nsga2-joint, population 10')}",
-        "evolution held out": f"held out {held_out(search, 'nsga2-joint, population 50', 'random-joint')}",
+        "fifty held out": f"held out {comparison(search, 'linas', 'nsga2-joint, population 50', 'held_out')}",
+        "ten held out": f"held out {comparison(search, 'linas', 'nsga2-joint, population 10', 'held_out')}",
+        "evolution held out": f"held out {comparison(search, 'nsga2-joint, population 50', 'random-joint', 'held_out')}",
         "published": exploratory(search, "linas-as-published", "nsga2-joint, population 10", 200),
         "programme early": exploratory(search, "linas", "sensitivity-ilp", 50),
         "arch early": exploratory(search, "linas", "arch-then-quant", 100),

@@ -23,8 +23,9 @@ from benchmarks.measurement import process_time
 from benchmarks.measurement.serving import check_served
 from benchmarks.measurement.tracing import trace_network
 from benchmarks.records.canonical import JsonObject, JsonView
-from benchmarks.studies.simq_tables.training import read_supernet
+from supernet import supernet_file
 from supernet.elastic import SuperNet
+from supernet.export import CorruptExportError
 from supernet.quantization.calibration import calibrate
 from supernet.quantization.onnx_runtime import Ort, on_this_machine, open_session
 from supernet.quantization.precisions import STATIC
@@ -87,6 +88,20 @@ def supernet_path(folder: Path, name: str) -> Path:
             " simq-tables build --cache FOLDER --out FOLDER"
         )
     return path
+
+
+def read_supernet(path: Path, device: str) -> tuple[SuperNet, dict[str, str]]:
+    """Return the supernet of a file, and the file's metadata.
+
+    Raises:
+        UsageError: the file is damaged or no supernet.
+    """
+    try:
+        return supernet_file.load(path, device)
+    except CorruptExportError as error:
+        raise UsageError(
+            f"{error}\nbuild its table again, supernet-bench study simq-tables build, or copy the file again"
+        ) from None
 
 
 def check_supernet(folder: Path, head: JsonView) -> None:

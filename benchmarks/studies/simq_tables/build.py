@@ -17,10 +17,10 @@ import torch.nn.functional as F
 
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject
-from benchmarks.studies.simq_fronts.measure import real_tokens
+from benchmarks.studies.simq_fronts.measure import read_supernet, real_tokens
 from benchmarks.studies.simq_tables.recipes import SEED, TableRecipe, recipe_of
 from benchmarks.studies.simq_tables.sources import SourceOptions, TableSource, prepare_source
-from benchmarks.studies.simq_tables.training import accuracy, load_weights, named_weights, read_supernet
+from benchmarks.studies.simq_tables.training import accuracy, load_weights, named_weights
 from benchmarks.tasks.datasets import Say
 from simq.genome import JointSpace
 from simq.tabular.build import build_table, check_precisions, extreme_points, layer_space, linear_space

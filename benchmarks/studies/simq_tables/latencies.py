@@ -18,7 +18,7 @@ from benchmarks.measurement.process_time import RoundTimes, time_networks
 from benchmarks.measurement.serving import check_served
 from benchmarks.measurement.tracing import random_inputs, trace_network
 from benchmarks.records.canonical import JsonObject
-from benchmarks.studies.simq_tables.training import read_supernet
+from benchmarks.studies.simq_fronts.measure import read_supernet
 from benchmarks.tasks.datasets import Say
 from simq.genome import Genomes, JointSpace
 from simq.tabular.latency import layer_shapes, write_latencies

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.api import UsageError
-from benchmarks.studies.simq_tables.training import read_supernet
+from benchmarks.studies.simq_fronts.measure import read_supernet
 from supernet.data.images import ImageBatch
 from supernet.objective import TEACHER_COST, soft_loss
 

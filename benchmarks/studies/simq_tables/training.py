@@ -5,16 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
-from benchmarks.api import State, UsageError
+from benchmarks.api import State
 from benchmarks.tasks.datasets import Say
-from supernet import supernet_file
 from supernet.data.images import ImageBatch
 from supernet.elastic import SuperNet
-from supernet.export import CorruptExportError
 from supernet.model_family import ModelFamily
 from supernet.train import Batch, Objective, Recipe, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices
@@ -46,20 +43,6 @@ class LimitedBatches:
 def new_supernet(family: ModelFamily, device: str, seed: int) -> SuperNet:
     """Return an untrained supernet with shared slices."""
     return SuperNet(family, SharedSlices(family, torch.Generator().manual_seed(seed), device))
-
-
-def read_supernet(path: Path, device: str) -> tuple[SuperNet, dict[str, str]]:
-    """Return the supernet of a file, and the file's metadata.
-
-    Raises:
-        UsageError: the file is damaged or no supernet.
-    """
-    try:
-        return supernet_file.load(path, device)
-    except CorruptExportError as error:
-        raise UsageError(
-            f"{error}\nbuild its table again, supernet-bench study simq-tables build, or copy the file again"
-        ) from None
 
 
 def named_weights(net: SuperNet) -> dict[str, torch.Tensor]:

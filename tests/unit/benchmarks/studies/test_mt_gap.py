@@ -109,6 +109,20 @@ def test_the_interval_over_networks_and_supernets_is_that_of_brute_force() -> No
     assert over_networks(alone, [predictor], predictor, depth, np.random.default_rng(0), 50) == (0, 0, 0)
 
 
+def test_the_interval_over_networks_holds_the_truth_in_95_of_100_samples() -> None:
+    """Samples of a space whose predictor and supernets are the truth with noise; few networks widen it."""
+    rng, depth = np.random.default_rng(1), [1] * 8 + [2] * 8 + [3] * 8
+    spans = []
+    for _ in range(100):
+        truth = rng.normal(size=24)
+        common, predictor = truth + rng.normal(size=24), truth + rng.normal(size=24)
+        supernets = [(common + rng.normal(scale=0.5, size=24)).tolist() for _ in range(6)]
+        spans.append(over_networks(truth.tolist(), supernets, predictor.tolist(), depth, rng, 200))
+    # A sample's tau is unbiased, so that the mean of all samples is the truth to 0.02.
+    true = float(np.mean([mean for mean, _, _ in spans]))
+    assert sum(low <= true <= high for _, low, high in spans) >= 95
+
+
 def test_an_error_by_chance_alone_is_the_one_that_is_expected() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(30, 3, size=4000)
