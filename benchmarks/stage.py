@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ class _Scoring:
     """The scoring of this process."""
 
     path: Path | None = None
+    pause: Callable[[], object] | None = None
     label, part, parts = "", 0, 1
     low, high = 0.0, 1.0
     written = float("-inf")
@@ -31,15 +32,22 @@ _open = _Scoring()
 
 
 @contextmanager
-def following(folder: Path, parts: int) -> Iterator[None]:
-    """Write the progress of a scoring in so many parts into ``folder`` while inside."""
+def following(folder: Path, parts: int, pause: Callable[[], object]) -> Iterator[None]:
+    """Write the progress of a scoring in so many parts into ``folder`` while inside.
+
+    Args:
+        folder: of the run.
+        parts: of the scoring.
+        pause: called by each ``note``, such as ``timing_lock.yield_to_timing``.
+    """
+    _open.pause = pause
     _open.path, _open.parts, _open.part = folder / PROGRESS, max(1, parts), 0
     _open.label, _open.written = "", float("-inf")
     try:
         yield
     finally:
         _open.path.unlink(missing_ok=True)
-        _open.path = None
+        _open.path = _open.pause = None
 
 
 def enter(part: int, label: str, low: float = 0.0, high: float = 1.0) -> None:
@@ -49,7 +57,9 @@ def enter(part: int, label: str, low: float = 0.0, high: float = 1.0) -> None:
 
 
 def note(done: float, total: float, unit: str) -> None:
-    """Take how far the open step is, such as 12 of 16 ``batches``."""
+    """Take how far the open step is, such as 12 of 16 ``batches``, and pause where it must."""
+    if _open.pause is not None:
+        _open.pause()
     if _open.path is None or time.monotonic() - _open.written < EVERY_S:
         return
     share = min(1.0, done / total) if total else 0.0

@@ -173,6 +173,11 @@ class Table:
         return spending.by_phase(self.comparable, self.named, self.before)
 
     @property
+    def bound_elsewhere(self) -> bool:
+        """Return whether the limits bound latencies of another runtime than that of the rows."""
+        return selection.limits_are_of_another_runtime(self.shared["tier"])
+
+    @property
     def results_version(self) -> str:
         """Version of the frozen reference points of the hypervolume."""
         return selection.results_version()

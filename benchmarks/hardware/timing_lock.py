@@ -55,8 +55,8 @@ def working() -> Iterator[None]:
 
 
 def timing_requested() -> bool:
-    """Return whether ``yield_to_timing`` would wait: a timing runs or has been requested."""
-    if _mine.work is None:
+    """Return whether ``yield_to_timing`` would wait: another process times or has asked to."""
+    if _mine.work is None or _mine.timing:
         return False
     try:
         fcntl.flock(_mine.gate, fcntl.LOCK_SH | fcntl.LOCK_NB)

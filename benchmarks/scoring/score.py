@@ -77,7 +77,8 @@ def score_run(
     todo = [candidate for candidate in proposed if not book.has(candidate)]
     tier = task.tier(spec["tier"], device)
     tunings = len(getattr(tier, "finetune", {}).get("tasks", ()))
-    with stage.following(run_dir, len(todo) + tunings * len(headline_candidates(proposed))):
+    parts = len(todo) + tunings * len(headline_candidates(proposed))
+    with stage.following(run_dir, parts, timing_lock.yield_to_timing):
         if todo:
             bench = _Bench(task, tier, prepared, profile, device, book)
             for number, candidate in enumerate(todo):

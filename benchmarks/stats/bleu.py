@@ -12,9 +12,9 @@ import binascii
 import hashlib
 import math
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache, lru_cache, partial
 from importlib.metadata import version
 from typing import Any
 
@@ -51,6 +51,10 @@ class Score:
         return asdict(self)
 
 
+Scorer = Callable[[slice], Score]
+"""A metric of a slice of sentences, whose statistics were counted before."""
+
+
 def bleu(
     outputs: Sequence[str], references: Sequence[str], seed: int = SEED, tokenizer: str = TOKENIZER
 ) -> Score:
@@ -62,16 +66,26 @@ def bleu(
         seed: of the bootstrap.
         tokenizer: one of sacreBLEU's, such as ``13a``, ``ja-mecab``, ``zh`` or ``char``.
     """
-    from sacrebleu.metrics.bleu import BLEU
+    return bleu_scorer(outputs, references, seed, tokenizer)(slice(None))
 
-    return _score(BLEU(tokenize=tokenizer), outputs, references, seed)
+
+def bleu_scorer(
+    outputs: Sequence[str], references: Sequence[str], seed: int = SEED, tokenizer: str = TOKENIZER
+) -> Scorer:
+    """Return ``bleu`` of any slice of these sentences."""
+    return scorer(_bleu_metric(tokenizer), outputs, references, seed)
 
 
 def chrf(outputs: Sequence[str], references: Sequence[str], seed: int = SEED) -> Score:
     """Compute chrF (Popovic 2015) of raw text, character n-grams up to 6, beta 2, as sacreBLEU does."""
+    return chrf_scorer(outputs, references, seed)(slice(None))
+
+
+def chrf_scorer(outputs: Sequence[str], references: Sequence[str], seed: int = SEED) -> Scorer:
+    """Return ``chrf`` of any slice of these sentences."""
     from sacrebleu.metrics.chrf import CHRF
 
-    return _score(CHRF(), outputs, references, seed)
+    return scorer(CHRF, outputs, references, seed)
 
 
 def bleu_tok_lc(
@@ -82,21 +96,31 @@ def bleu_tok_lc(
     Outputs and references go through the same three steps. Its tokens are coarser and caseless, so it is
     higher than ``bleu`` and must never be compared with it.
     """
+    return bleu_tok_lc_scorer(outputs, references, seed, language)(slice(None))
+
+
+def bleu_tok_lc_scorer(
+    outputs: Sequence[str], references: Sequence[str], seed: int = SEED, language: str = "de"
+) -> Scorer:
+    """Return ``bleu_tok_lc`` of any slice of these sentences."""
+    tokens = moses(outputs, language), _moses_references(tuple(references), language)
+    score = scorer(_bleu_metric("none"), *tokens, seed)
+    recipe = f"case:lc|norm:moses-{language}|eff:no|tok:moses-{language}.sacremoses-{version('sacremoses')}"
+
+    def of_part(part: slice) -> Score:
+        plain = score(part)
+        return replace(plain, signature=plain.signature.replace("case:mixed|eff:no|tok:none", recipe))
+
+    return of_part
+
+
+@cache
+def _bleu_metric(tokenizer: str) -> Callable[..., Any]:
+    """Return the constructor of BLEU over some tokens, always the same: its references stay counted."""
     from sacrebleu.metrics.bleu import BLEU
 
-    metric = BLEU(tokenize="none", force=True)  # tokenised on purpose: no warning
-    score = _score(metric, moses(outputs, language), moses(references, language), seed)
-    recipe = f"case:lc|norm:moses-{language}|eff:no|tok:moses-{language}.sacremoses-{version('sacremoses')}"
-    signature = score.signature.replace("case:mixed|eff:no|tok:none", recipe)
-    return Score(score.value, score.low, score.high, signature)
-
-
-def translation(
-    outputs: Sequence[str], references: Sequence[str], seed: int = SEED
-) -> dict[str, dict[str, float | str]]:
-    """Return all three scores, as a record keeps them for one test set."""
-    scores = {"bleu": bleu, "chrf": chrf, "bleu_tok_lc": bleu_tok_lc}
-    return {name: score(outputs, references, seed).to_dict() for name, score in scores.items()}
+    # Tokenised on purpose: no warning.
+    return partial(BLEU, tokenize=tokenizer, force=tokenizer == "none")
 
 
 def moses(lines: Iterable[str], language: str) -> list[str]:
@@ -107,6 +131,12 @@ def moses(lines: Iterable[str], language: str) -> list[str]:
     """
     normaliser, tokeniser = _moses(language)
     return [tokeniser.tokenize(normaliser.normalize(line.lower()), return_str=True) for line in lines]
+
+
+@lru_cache(maxsize=1)
+def _moses_references(lines: tuple[str, ...], language: str) -> tuple[str, ...]:
+    """Return ``moses`` of references, which all networks of a run are compared with."""
+    return tuple(moses(lines, language))
 
 
 @cache
@@ -124,10 +154,8 @@ def sentence_counts(outputs: Sequence[str], references: Sequence[str], tokenizer
     reference, matching n-grams of 1 to 4 tokens), one after the other over all sentences, zlib, base64;
     32-bit numbers where a sentence has more than 65,535 tokens.
     """
-    from sacrebleu.metrics.bleu import BLEU
-
-    metric = BLEU(tokenize=tokenizer)
-    statistics = np.array(metric._extract_corpus_statistics(outputs, [references]), dtype=np.int64)
+    counting = _counting(_bleu_metric(tokenizer), tuple(references))
+    statistics = np.array(counting._extract_corpus_statistics(outputs, None), dtype=np.int64)
     kept = statistics[:, : 2 + ORDERS]
     kept = kept.astype("<u2" if kept.max(initial=0) <= np.iinfo(np.uint16).max else "<u4")
     return base64.b64encode(zlib.compress(kept.T.tobytes(), 9)).decode()
@@ -193,9 +221,12 @@ def proportion(hits: int, items: int, recipe: str) -> Score:
 
 
 def scorer(
-    metric: Any, outputs: Sequence[str], references: Sequence[str], seed: int
-) -> Callable[[slice], Score]:
-    """Return a metric of sacreBLEU's as a function of some of the sentences, each counted once for all.
+    metric: Callable[..., Any], outputs: Sequence[str], references: Sequence[str], seed: int
+) -> Scorer:
+    """Return a metric of sacreBLEU's as a function of a slice of the sentences, each counted once.
+
+    Args:
+        metric: makes the metric; references are counted once for all calls with an equal one.
 
     Raises:
         ValueError: no outputs, or another number of references.
@@ -204,13 +235,21 @@ def scorer(
         raise ValueError(
             f"{len(outputs)} outputs for {len(references)} references: need as many, at least one"
         )
+    counting = _counting(metric, tuple(references))
     # Statistics add up over sentences; sacreBLEU's own significance tests stand on the same two methods.
-    statistics = np.array(metric._extract_corpus_statistics(outputs, [references]))
-    return lambda part: _of_statistics(metric, statistics[part], seed)
+    statistics = np.array(counting._extract_corpus_statistics(outputs, None))
+    return lambda part: _of_statistics(counting, statistics[part], seed)
 
 
-def _score(metric: Any, outputs: Sequence[str], references: Sequence[str], seed: int) -> Score:
-    return scorer(metric, outputs, references, seed)(slice(None))
+def scores(scorers: Mapping[str, Scorer], part: slice) -> dict[str, Any]:
+    """Return the scores of a slice of the sentences, as a record keeps them for one test set."""
+    return {name: score(part).to_dict() for name, score in scorers.items()}
+
+
+@lru_cache(maxsize=8)
+def _counting(metric: Callable[..., Any], references: tuple[str, ...]) -> Any:
+    """Return a metric that has counted its references, which a run compares all its networks with."""
+    return metric(references=[references])
 
 
 def _of_statistics(metric: Any, statistics: NDArray[Any], seed: int) -> Score:

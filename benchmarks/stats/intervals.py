@@ -50,7 +50,7 @@ def t_interval(values: Sequence[float]) -> Interval:
     mean = float(np.add.reduce(array)) / n
     if n < 2:
         return Interval(mean, None, None, n)
-    half = _quantile(n - 1, (1 + LEVEL) / 2) * _deviation(array, mean) / math.sqrt(n)
+    half = t_quantile(n - 1, (1 + LEVEL) / 2) * _deviation(array, mean) / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, n)
 
 
@@ -126,7 +126,7 @@ def bounded(
 
 
 @lru_cache(maxsize=1024)
-def _quantile(freedom: int, at: float) -> float:
+def t_quantile(freedom: int, at: float) -> float:
     """Return a quantile of Student's distribution."""
     from scipy.special import stdtrit  # what scipy.stats.t.ppf comes to, without its import and its checks
 

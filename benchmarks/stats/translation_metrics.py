@@ -12,7 +12,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.stats import bleu
-from benchmarks.stats.bleu import SEED, TOKENIZER, Score
+from benchmarks.stats.bleu import SEED, TOKENIZER, Scorer
 
 SPBLEU = "flores200"
 """sacreBLEU's sentencepiece tokenizer of spBLEU (Goyal et al. 2022)."""
@@ -37,34 +38,18 @@ class Lines(NamedTuple):
     references: Sequence[str]
 
 
-def further(
-    lines: Lines, parts: Mapping[str, slice], tokenizer: str = TOKENIZER, seed: int = SEED
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return each part -> metric -> score, as a record keeps them.
+def scorers(lines: Lines, tokenizer: str = TOKENIZER, seed: int = SEED) -> dict[str, Scorer]:
+    """Return each metric that this machine has, as a function of a slice of the sentences.
 
     Args:
         lines: sentences of all test sets.
-        parts: name of each test set -> its sentences.
         tokenizer: sacreBLEU's of the target language; TER splits characters of languages without spaces.
         seed: of the bootstrap.
     """
-    metrics = _metrics(lines, tokenizer, seed)
-    return {
-        name: {metric: score(part).to_dict() for metric, score in metrics.items()}
-        for name, part in parts.items()
-    }
-
-
-def _metrics(lines: Lines, tokenizer: str, seed: int) -> dict[str, Callable[[slice], Score]]:
-    """Return each metric as a function from some of the sentences to their score."""
-    from sacrebleu.metrics.bleu import BLEU
-    from sacrebleu.metrics.ter import TER
-
     asian = tokenizer not in (TOKENIZER, "intl")
-    ter = TER(normalized=asian, asian_support=asian)  # it splits characters as part of normalisation
-    metrics = {"ter": bleu.scorer(ter, lines.outputs, lines.references, seed)}
+    metrics = {"ter": bleu.scorer(_ter_metric(asian), lines.outputs, lines.references, seed)}
     if spbleu_model().is_file():
-        metrics["spbleu"] = bleu.scorer(BLEU(tokenize=SPBLEU), lines.outputs, lines.references, seed)
+        metrics["spbleu"] = bleu.bleu_scorer(lines.outputs, lines.references, seed, SPBLEU)
     if model := os.environ.get(COMET):
         try:
             values, recipe = comet(lines, Path(model))
@@ -73,6 +58,14 @@ def _metrics(lines: Lines, tokenizer: str, seed: int) -> dict[str, Callable[[sli
         else:
             metrics["comet"] = lambda part: bleu.mean(values[part], recipe, seed)
     return metrics
+
+
+@cache
+def _ter_metric(asian: bool) -> Callable[..., Any]:
+    from sacrebleu.metrics.ter import TER
+
+    # It splits characters as part of normalisation.
+    return partial(TER, normalized=asian, asian_support=asian)
 
 
 def spbleu_model() -> Path:

@@ -52,7 +52,7 @@ def draw(points: Sequence[FrontPoint]) -> Drawing:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="upper left", bbox_to_anchor=(0.0, 0.94), fontsize=9, frameon=False,
-        ncols=min(len(labels), 1 + 2 * len(tasks)),
+        ncols=min(len(labels), 3 * len(tasks)),
     )  # fmt: skip
-    figure.tight_layout(rect=(0, 0, 1, 0.88 if len(tasks) > 1 else 0.84))
+    figure.tight_layout(rect=(0, 0, 1, 0.96 if len(tasks) > 1 else 0.92))
     return figure

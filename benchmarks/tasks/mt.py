@@ -160,12 +160,12 @@ class MTTask(TieredTask[corpus.Corpus, "PairData", "AnyPairs"]):
         for name, (_, lines) in tests.items():
             parts[name] = slice(start, start + len(lines))
             start += len(lines)
-        scores: dict[str, JsonObject] = {
-            name: self.figures(outputs[part], references[part]) for name, part in parts.items()
-        }
+        scorers = self.scorers(outputs, references)
+        stage.note(1, 2, "kinds of scores")
         translated = translation_metrics.Lines(sources, outputs, references)
-        for name, figures in translation_metrics.further(translated, parts, self.tokenizer).items():
-            scores[name] |= figures
+        scorers |= translation_metrics.scorers(translated, self.tokenizer)
+        stage.note(2, 2, "kinds of scores")
+        scores: dict[str, JsonObject] = {name: bleu.scores(scorers, part) for name, part in parts.items()}
         loss = self.evaluate(module, PairData(*map(_arrays, ids)), device, precision).loss
         sizes: list[list[str | int]] = [[name, len(lines)] for name, (lines, _) in tests.items()]
         return {
@@ -175,9 +175,13 @@ class MTTask(TieredTask[corpus.Corpus, "PairData", "AnyPairs"]):
             "test_loss": loss,
         }
 
-    def figures(self, outputs: list[str], references: list[str]) -> dict[str, dict[str, float | str]]:
-        """Return the scores of one test set, as a record keeps them."""
-        return bleu.translation(outputs, references)
+    def scorers(self, outputs: list[str], references: list[str]) -> dict[str, bleu.Scorer]:
+        """Return each score that a record keeps, as a function of a slice of the sentences."""
+        return {
+            "bleu": bleu.bleu_scorer(outputs, references),
+            "chrf": bleu.chrf_scorer(outputs, references),
+            "bleu_tok_lc": bleu.bleu_tok_lc_scorer(outputs, references),
+        }
 
     def translate(
         self,

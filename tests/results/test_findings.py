@@ -33,10 +33,12 @@ def every() -> list[Any]:
 
 @cache
 def published() -> dict[tuple[Any, ...], Any]:
-    """(task, profile, method, options, seed) -> record."""
+    """(task, profile, method, options, seed) -> record; those of tiers with several limits apart."""
     kept = {}
     for record in every():
         spec = record["spec"]
+        if spec["tier"] == "front":
+            continue
         options = tuple(sorted(spec["options"].items()))
         kept[spec["task"], spec["profile"], spec["method"], options, spec["seed"]] = record
     return kept

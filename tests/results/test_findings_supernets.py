@@ -103,8 +103,18 @@ def test_every_figure_on_the_gap_follows_from_the_measurements_and_no_other_is_q
         f"with {single[0][0]:.2f} to {single[0][-1]:.2f}",
         f"tau {bleu['predictors']['depth']['tau']:.2f} with BLEU alone,"
         f" supernets {overall[0]:.2f} to {overall[-1]:.2f}",
+        *(
+            f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+            for share, names in {
+                "all smallest": ("sandwich minus alone", "hat minus alone"),
+                "all largest": ("sandwich minus alone", "hat minus alone"),
+            }.items()
+            for mean, low, high in (bleu["extremes"][name][share] for name in names)
+        ),
+        *(f"{m:+.2f} [{a:+.2f}, {b:+.2f}]" for m, a, b in bleu["extremes"]["sandwich minus hat"].values()),
     ]
     assert not words["better"]
+    assert all(low < 0 < high for r in results.values() for of in r["extremes"].values() for _, low, high in of.values())
     text = section("## Inherited weights over a sample", "## How much training")
     assert quoted_beside(text, figures) <= {"24", "10", "200", "1.84", "1.62", "0.49", "14", "30"}
 
@@ -180,8 +190,65 @@ def test_every_figure_on_retraining_follows_from_the_measurements_and_no_other_i
         *(shown(mean_difference(plan, curves, start)) for start in mixtures),
     ]
     assert plan.seeds == 6 and len(curves) == len(numbers) * 5 and len(plan.shares) == 8
-    rest = quoted_beside(section("## How much training", "## BERT-like"), figures)
+    rest = quoted_beside(section("## How much training", "## Fronts on one core"), figures)
     assert rest == {f"-{plan.margin:g}"}
+
+
+def smallest_feed_forwards() -> dict[str, str]:
+    """Method -> share of the encoder layers of its winners at five limits with the smallest feed-forward."""
+    widths: dict[str, list[int]] = {}
+    for path in sorted((ROOT / "results" / "records" / "mt-multi30k-en-de").rglob("*.json")):
+        record = json.loads(path.read_text("utf-8"))
+        if record["spec"]["tier"] == "front":
+            for candidate in headline_candidates(record["candidates"]).values():
+                widths.setdefault(record["spec"]["method"], []).extend(candidate["architecture"]["encoder_ffn"])
+    least = min(map(min, widths.values()))
+    return {method: f"{100 * every.count(least) / len(every):.0f} %" for method, every in widths.items()}
+
+
+def test_every_figure_on_fronts_follows_from_the_study_and_no_other_is_quoted() -> None:
+    kept = json.loads((ROOT / "results" / "studies" / "mt-front.json").read_text("utf-8"))
+    pairs = {name.partition(": ")[2]: figure for name, figure in kept["paired"].items()}
+    apart = {name.partition(": ")[2]: values for name, values in kept["beside"].items()}
+    assert {len(figure["values"]) for figure in pairs.values()} == {5} and len(pairs) == 6
+
+    def volume(name: str) -> str:
+        return shown(pairs[name]["values"])
+
+    def mean(name: str, key: str) -> str:
+        span = t_interval(apart[name][key])
+        form = "+.2f" if key == "bleu" else "+.3f"
+        return f"{span.mean:{form}} [{span.low:{form}}, {span.high:{form}}]"
+
+    neuron, layer, hat, alone = (
+        "mos-neuron - hat-sandwich",
+        "mos-layer - hat-sandwich",
+        "hat-sandwich - hat",
+        "hat-sandwich - scratch",
+    )
+    share = smallest_feed_forwards()
+    over = [point for point in kept["points"] if point["ratio"] > point["limit"]]
+    most = max(point["ratio"] / point["limit"] for point in kept["points"])
+    figures = [
+        volume(hat),
+        mean(hat, "bleu"),
+        mean(hat, "ratio"),
+        volume("hat - random-search"),
+        *(volume(name) for name in (neuron, layer)),
+        *(mean(name, "bleu") for name in (neuron, layer)),
+        *(mean(name, "ratio") for name in (neuron, layer)),
+        volume(alone),
+        f"(p {pairs[alone]['p']:.2f} after correction)",
+        mean(alone, "bleu"),
+        f"in {share['hat-sandwich']} of encoder layers, HAT's in {share['hat']}, those of chance in {share['random-search']}",
+        f"{len(over)} of {len(kept['points'])} winners",
+        f"by {100 * (most - 1):.0f} % at most",
+    ]
+    rest = quoted_beside(section("## Fronts on one core", "## BERT-like"), figures)
+    # Passes, 70 = 20 + 5 x 10 and 14 = 70 / 5, the task's name, and 0.
+    assert rest <= {"70", "20", "10", "14", "30", "0"}
+    crossing = [name for name, values in apart.items() if name in (neuron, layer) and t_interval(values["bleu"]).low <= 0]
+    assert not crossing and all(t_interval(pairs[name]["values"]).low < 0 for name in (neuron, layer))
 
 
 Rows = dict[tuple[str, int], Any]

@@ -43,7 +43,10 @@ def draw(table: Table) -> Figure:
     axes.plot(over["at"], over["quality"], linestyle="none", marker="x", color=INK, markersize=11, zorder=4)
     _crop(axes.set_xlim, axes.get_xlim(), shown["at"])
     _crop(axes.set_ylim, axes.get_ylim(), shown["quality"])
-    (_draw_limits if timed else _draw_windows)(axes, lines)
+    if not timed:
+        _draw_windows(axes, lines)
+    elif not table.bound_elsewhere:
+        _draw_limits(axes, lines)
     draw_front(axes, shown[~(shown["over"] > TOLERANCE)])
     across = "parameters, M"
     if timed:
@@ -73,6 +76,8 @@ def _notes(table: Table, shown: pd.DataFrame) -> list[str]:
             f"Each point: one method at one limit, mean over seeds. Bars: {explained}. Bars that reach the"
             " frame go on beyond it."
         )
+    if timed and table.bound_elsewhere:
+        notes.append("Limits bounded latencies counted for another runtime: they have no place on this axis.")
     if (shown["over"] > TOLERANCE).any():
         notes.append("Crossed out: over its limit when it was scored; not in the front.")
     return notes + recipes(table)[: None if timed else 1]

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject
-from benchmarks.stats.intervals import kendall
+from benchmarks.stats.intervals import LEVEL, Interval, kendall, t_quantile
 
 TOP = (1, 3, 5)
 """Numbers k of the networks that a search would keep."""
@@ -142,6 +142,30 @@ def over_networks(
     differences = (shares.T * taus[1:]).sum(0) / len(supernets) - taus[0]
     low, high = np.nanquantile(differences[1:], [0.025, 0.975])
     return float(differences[0]), float(low), float(high)
+
+
+def effects(
+    differences: Sequence[float], shares: Mapping[str, Sequence[float]], strata: Sequence[int]
+) -> dict[str, Interval]:
+    """Regress differences of networks on shares by least squares, with a level for each stratum.
+
+    Returns:
+        Name of a share -> effect of going from none to all, with its 95 % t-interval over networks; nothing
+        where networks are too few or too alike to tell the effects apart.
+    """
+    levels = [[float(stratum == level) for stratum in strata] for level in dict.fromkeys(strata)]
+    design = np.array([*levels, *shares.values()]).T
+    count, parameters = design.shape
+    if count <= parameters or np.linalg.matrix_rank(design) < parameters:
+        return {}
+    values = np.asarray(differences, dtype=float)
+    estimates = np.linalg.lstsq(design, values, rcond=None)[0]
+    residual = values - design @ estimates
+    variance = residual @ residual / (count - parameters) * np.linalg.inv(design.T @ design).diagonal()
+    halves = t_quantile(count - parameters, (1 + LEVEL) / 2) * np.sqrt(variance)
+    ends = zip(estimates, halves, strict=True)
+    spans = [Interval(float(mean), float(mean - half), float(mean + half), count) for mean, half in ends]
+    return dict(zip(shares, spans[len(levels) :], strict=True))
 
 
 def regret(alone: Sequence[float], scores: Sequence[float], k: int) -> float:

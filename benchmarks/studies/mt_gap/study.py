@@ -23,6 +23,7 @@ from benchmarks.studies.mt_gap.analysis import (
     TOP,
     by_kind,
     ceiling,
+    effects,
     error_by_chance,
     gap,
     over_networks,
@@ -61,7 +62,12 @@ NOTES = (
     " their number. The interval behind each is over networks as well, which the rule leaves out: 2,000"
     " bootstrap draws of networks within a depth and of supernets. Differences from plain sharing under the"
     " sandwich rule, paired by seed, are exploratory: the rule does not name them.",
+    "By encoder feed-forwards: whether a supernet scores networks with the smallest or the largest of them"
+    " too well, which the sandwich rule trains at every update; least squares within a decoder depth on the"
+    " share of layers with that size, mean over supernets, intervals over networks.",
 )
+SINGLE = "hat"
+"""Kind whose supernets train one path of random sizes an update."""
 CONTROL = "sandwich"
 """Kind that mixtures are compared with: plain sharing under the rule of sampling that trains them."""
 COMPARED = {"mae": "MAE", "offset": "offset", "tau": "tau", "tau_within": "tau within depth"}
@@ -86,6 +92,7 @@ def run(folder: Path | None, say: Say = lambda line: None) -> StudyOutcome:
         for line in (*result["verdicts"], *against_control(METRICS[metric][0], result["gaps"]))
     ]
     decides = results["bleu"]
+    sentences += extremes_texts("BLEU", decides["extremes"])
     inherited = {
         (kind, seed): decides["inherited"][f"{kind}-seed{seed}"]
         for kind in plan.kinds
@@ -147,6 +154,7 @@ def compare(plan: GapPlan, scores: Scores, metric: str) -> JsonObject:
         "ceiling": ceiling(alone, depth),
         "chance": {kind: error_by_chance(alone, values) for kind, values in by_kind(inherited)},
         "over_networks": {f"{kind} - {predictor}": [*span] for (kind, predictor), span in wider.items()},
+        "extremes": extremes(plan, mean, dict(by_kind(inherited))),
         "verdicts": verdicts(name, gaps, trivial, wider),
     }
 
@@ -234,6 +242,53 @@ def verdicts(
                 f"{metric} within depth, {kind} against {name}: {word} ({interval.mean:.2f}, {tau:.2f});"
                 f" over networks too {mean:+.2f} [{low:+.2f}, {high:+.2f}]."
             )
+    return lines
+
+
+def extremes(
+    plan: GapPlan, alone: Sequence[float], inherited: Mapping[str, Sequence[Sequence[float]]]
+) -> JsonObject:
+    """Return whether supernets favour networks with feed-forwards of an extreme size in the encoder.
+
+    The sandwich rule trains the smallest and the largest network at every update, ``hat`` no size more often
+    than another.
+
+    Args:
+        plan: of the study.
+        alone: score of each network trained alone.
+        inherited: kind -> supernet -> score of each network.
+
+    Returns:
+        A kind's inherited scores minus those alone, or minus ``hat``'s, in which the luck of the trainings
+        alone drops out -> ``all smallest`` and ``all largest`` -> effect of encoder feed-forwards all of this
+        size, with its 95 % interval over networks.
+    """
+    widths = [a["encoder_ffn"] for a in plan.architectures]
+    ends = {"smallest": min(map(min, widths)), "largest": max(map(max, widths))}
+    shares = {f"all {name}": [w.count(end) / len(w) for w in widths] for name, end in ends.items()}
+    means = {kind: np.mean(values, axis=0) for kind, values in inherited.items()}
+    differences = {f"{kind} minus alone": mean - np.asarray(alone) for kind, mean in means.items()}
+    if SINGLE in means:
+        others = {kind: mean for kind, mean in means.items() if kind != SINGLE}
+        differences |= {f"{kind} minus {SINGLE}": mean - means[SINGLE] for kind, mean in others.items()}
+    return {
+        name: {
+            share: [span.mean, span.low, span.high]
+            for share, span in effects(values.tolist(), shares, depths(plan)).items()
+        }
+        for name, values in differences.items()
+    }
+
+
+def extremes_texts(metric: str, differences: JsonView) -> list[str]:
+    """Return a sentence for each difference of ``extremes``."""
+    lines = []
+    for name, of_shares in differences.items():
+        parts = [
+            f"{share} {mean:+.2f} [{low:+.2f}, {high:+.2f}]" for share, (mean, low, high) in of_shares.items()
+        ]
+        if parts:
+            lines.append(f"{metric}, {name}, by encoder feed-forwards: {', '.join(parts)} (exploratory).")
     return lines
 
 

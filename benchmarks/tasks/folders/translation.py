@@ -152,11 +152,11 @@ class FolderTranslation(MTTask):
         info = {"vocab": subwords.get_piece_size(), "digests": digests, "notes": report.notes()}
         write_info(folder, info)
 
-    def figures(self, outputs: list[str], references: list[str]) -> dict[str, dict[str, float | str]]:
+    def scorers(self, outputs: list[str], references: list[str]) -> dict[str, bleu.Scorer]:
         """Return BLEU with the target language's tokenizer, and chrF."""
         return {
-            "bleu": bleu.bleu(outputs, references, tokenizer=self.tokenizer).to_dict(),
-            "chrf": bleu.chrf(outputs, references).to_dict(),
+            "bleu": bleu.bleu_scorer(outputs, references, tokenizer=self.tokenizer),
+            "chrf": bleu.chrf_scorer(outputs, references),
         }
 
 

@@ -112,7 +112,7 @@ class PaperTranslation(MTTask):
         ids = [[sentence[:most] for sentence in subwords.encode(side)] for side in sides]
         tokens = self.translate(module, ids[0], tier, device, precision, subwords)
         outputs = [detokenise(line, self.languages[1]) for line in tokens]
-        scores: dict[str, JsonObject] = {**self.figures(outputs, references)}
+        scores: dict[str, JsonObject] = bleu.scores(self.scorers(outputs, references), slice(None))
         scores[TOKENISED] = tokenised_bleu(tokens, sides[1], lower=self.corpus.preparation.lower).to_dict()
         arrays = [[np.array(sentence, dtype=np.int32) for sentence in side] for side in ids]
         loss = self.evaluate(module, PairData(*arrays), device, precision).loss
@@ -126,11 +126,11 @@ class PaperTranslation(MTTask):
             "test_loss": loss,
         }
 
-    def figures(self, outputs: list[str], references: list[str]) -> dict[str, dict[str, float | str]]:
+    def scorers(self, outputs: list[str], references: list[str]) -> dict[str, bleu.Scorer]:
         """Return sacreBLEU's BLEU and chrF of running text."""
         return {
-            "bleu": bleu.bleu(outputs, references).to_dict(),
-            "chrf": bleu.chrf(outputs, references).to_dict(),
+            "bleu": bleu.bleu_scorer(outputs, references),
+            "chrf": bleu.chrf_scorer(outputs, references),
         }
 
 

@@ -74,6 +74,12 @@ def test_a_worker_may_time_and_goes_on_working() -> None:
         assert not timing_lock.timing_requested()
 
 
+def test_a_timing_does_not_wait_for_itself() -> None:
+    with timing_lock.working(), timing_lock.exclusive():
+        assert not timing_lock.timing_requested()
+        timing_lock.yield_to_timing()  # would wait for ever
+
+
 def test_outside_of_work_nothing_waits_for_timing() -> None:
     assert not timing_lock.timing_requested()
     timing_lock.yield_to_timing()

@@ -30,6 +30,7 @@ CASES = {
     ),
     "failed": lambda: [fake(status="failed")],
     "no-energy": lambda: [without_energy(r) for r in study(("hat", "scratch"), 1)],
+    "limits-elsewhere": lambda: study(tier="front", limits=(0.5, 0.7)),
     "hostile": hostile,
 }
 
@@ -135,6 +136,11 @@ def test_a_figure_has_a_header_of_its_content():
     assert "over test sentences" in words(figures("one-seed")["pareto"])
     assert "no comparable run has a scored candidate" in words(figures("failed")["pareto"])
     assert "not measured" in words(figures("no-energy")["budget"])
+
+
+def test_limits_of_another_runtime_are_no_lines_on_the_axis_of_this_one():
+    told = words(figures("limits-elsewhere")["pareto"])
+    assert "limit 0.5" not in told and "no place on this axis" in " ".join(told.split())
 
 
 def test_a_figure_lists_two_signatures_and_of_more_the_fields_that_differ():

@@ -184,6 +184,19 @@ def test_the_steps_of_a_scoring_are_reported_as_they_are_done(
     assert not (run / stage.PROGRESS).exists()
 
 
+def test_a_task_that_notes_its_steps_lets_timings_come_first(
+    run: Path, task: FakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused: list[int] = []
+    monkeypatch.setattr(timing_lock, "yield_to_timing", lambda settle=None: paused.append(task.calls))
+    task.spoil = lambda n, found: [stage.note(step, 3, "batches") for step in range(3)]  # type: ignore[assignment]
+    scored(run)
+    assert [paused.count(call) for call in (1, 2, 3)] >= [3, 3, 3]
+    before = len(paused)
+    stage.note(1, 2, "outside of a scoring")
+    assert len(paused) == before
+
+
 def test_a_scoring_that_was_cut_off_goes_on(run: Path, task: FakeTask) -> None:
     def cut(n: int, found: dict[str, Any]) -> None:
         if n == 2:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import sacrebleu
 
 from benchmarks.api import InvalidRecordError
 from benchmarks.stats import bleu
+from benchmarks.tasks.mt import synthetic
 
 REFERENCES = ["Der Mann öffnet die Tür.", "Heute geht die Frau in die Schule.", "Das Kind schläft nicht."]
 OUTPUTS = ["Der Mann öffnet eine Tür.", "Heute geht die Frau in die Schule.", "Das Kind schlief nicht."]
@@ -31,7 +33,7 @@ def test_intervals_hold_the_value_and_follow_the_seed() -> None:
 
 
 def test_scores_have_their_signatures() -> None:
-    made = bleu.translation(OUTPUTS, REFERENCES)
+    made = bleu.scores(synthetic.scorers(OUTPUTS, REFERENCES), slice(None))
     assert list(made) == ["bleu", "chrf", "bleu_tok_lc"]
     assert made["bleu"]["signature"].startswith(
         "nrefs:1|bs:1000|seed:12345|case:mixed|eff:no|tok:13a|smooth:exp|"
@@ -40,6 +42,33 @@ def test_scores_have_their_signatures() -> None:
     recipe = "|case:lc|norm:moses-de|eff:no|tok:moses-de.sacremoses-"
     assert recipe in made["bleu_tok_lc"]["signature"]
     assert all("version:" in score["signature"] for score in made.values())
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(1, 7), slice(4, 5)])
+def test_scores_of_a_part_are_those_of_its_sentences_alone(part: slice) -> None:
+    outputs, references = OUTPUTS * 4, REFERENCES * 4
+    alone = {"bleu": bleu.bleu, "chrf": bleu.chrf, "bleu_tok_lc": bleu.bleu_tok_lc}
+    for name, scorer in synthetic.scorers(outputs, references).items():
+        assert scorer(part) == alone[name](outputs[part], references[part])
+
+
+def test_references_of_many_networks_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sacrebleu.metrics.base import Metric
+
+    counted: list[int] = []
+    count = Metric._cache_references
+
+    def counting(metric: Metric, references: Any) -> Any:
+        counted.append(len(references[0]))
+        return count(metric, references)
+
+    monkeypatch.setattr(Metric, "_cache_references", counting)
+    references = [f"{line} {n}" for n, line in enumerate(REFERENCES)]
+    for outputs in (OUTPUTS, REFERENCES, OUTPUTS[::-1]):
+        for scorer in synthetic.scorers(outputs, references).values():
+            scorer(slice(None))
+        bleu.sentence_counts(outputs, references)
+    assert counted == [3, 3, 3], "BLEU, chrF and BLEU of other tokens, once each"
 
 
 def test_bleu_is_cased_and_bleu_tok_lc_is_not() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import sacrebleu
 
+from benchmarks.stats import bleu
 from benchmarks.stats import translation_metrics as metrics
 
 SOURCES = ["The man opens the door.", "Today the woman goes to school.", "The child does not sleep."] * 4
@@ -27,8 +28,13 @@ def nothing_installed(monkeypatch, tmp_path):
     monkeypatch.delenv(metrics.COMET, raising=False)
 
 
+def scores_of(lines, parts=PARTS, tokenizer=bleu.TOKENIZER):
+    scorers = metrics.scorers(lines, tokenizer)
+    return {name: bleu.scores(scorers, part) for name, part in parts.items()}
+
+
 def test_ter_of_each_part_is_sacrebleus_of_its_sentences():
-    scored = metrics.further(LINES, PARTS)
+    scored = scores_of(LINES)
     assert {name: list(scores) for name, scores in scored.items()} == dict.fromkeys(PARTS, ["ter"])
     for name, part in PARTS.items():
         expected = sacrebleu.TER().corpus_score(OUTPUTS[part], [REFERENCES[part]]).score
@@ -36,16 +42,14 @@ def test_ter_of_each_part_is_sacrebleus_of_its_sentences():
         assert score["value"] == pytest.approx(expected, abs=1e-5) and 0 < expected < 100
         assert score["low"] <= score["value"] <= score["high"]
         assert score["signature"].startswith("nrefs:1|bs:1000|seed:12345|case:lc|tok:tercom|norm:no|")
-    perfect = metrics.further(LINES._replace(outputs=REFERENCES), PARTS)["pooled"]["ter"]
+    perfect = scores_of(LINES._replace(outputs=REFERENCES))["pooled"]["ter"]
     assert perfect["value"] == perfect["high"] == 0
 
 
 @pytest.mark.parametrize("tokenizer", ["zh", "ja-mecab", "ko-mecab", "char"])
 def test_ter_splits_characters_of_languages_without_spaces(tokenizer):
     outputs, references = ["猫が魚を食べた。"], ["猫が肉を食べた。"]
-    score = metrics.further(metrics.Lines([""], outputs, references), {"x": slice(0, 1)}, tokenizer)["x"][
-        "ter"
-    ]
+    score = scores_of(metrics.Lines([""], outputs, references), {"x": slice(0, 1)}, tokenizer)["x"]["ter"]
     assert 0 < score["value"] < 50 and "|asian:yes|" in score["signature"]
 
 
@@ -62,7 +66,7 @@ def test_spbleu_where_its_vocabulary_lies_here(monkeypatch, tmp_path):
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(REFERENCES * 5), model_writer=file, vocab_size=30, minloglevel=2
         )
-    score = metrics.further(LINES, PARTS)["b"]["spbleu"]
+    score = scores_of(LINES)["b"]["spbleu"]
     expected = sacrebleu.BLEU(tokenize="flores200").corpus_score(OUTPUTS[5:], [REFERENCES[5:]]).score
     assert score["value"] == pytest.approx(expected, abs=1e-5) and "tok:flores200" in score["signature"]
 
@@ -94,7 +98,7 @@ def test_comet_through_its_own_command(monkeypatch, tmp_path):
     monkeypatch.setenv(metrics.COMET, str(tmp_path / "model.ckpt"))
     broken = [*REFERENCES[:6], *OUTPUTS[6:]]
     broken[0] = broken[0].replace(" ", "\n")  # a line is a sentence there
-    scored = metrics.further(LINES._replace(outputs=broken), PARTS)
+    scored = scores_of(LINES._replace(outputs=broken))
     assert scored["a"]["comet"]["value"] == pytest.approx(90)
     assert scored["pooled"]["comet"]["value"] == pytest.approx(70)
     assert "version:2.2.7" in scored["a"]["comet"]["signature"]
@@ -117,16 +121,16 @@ def test_comet_that_fails_costs_no_other_metric(body, monkeypatch, tmp_path, cap
     (tmp_path / "model.ckpt").write_bytes(b"weights")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv(metrics.COMET, str(tmp_path / "model.ckpt"))
-    scored = metrics.further(LINES._replace(outputs=REFERENCES), PARTS)
+    scored = scores_of(LINES._replace(outputs=REFERENCES))
     assert list(scored["pooled"]) == ["ter"] and "COMET left out" in capsys.readouterr().err
 
 
 def test_comet_that_is_not_here_is_named(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv(metrics.COMET, str(tmp_path / "model.ckpt"))
-    metrics.further(LINES, PARTS)
+    scores_of(LINES)
     assert "comet-score is not on PATH" in capsys.readouterr().err
     comet_score(tmp_path, GOOD)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    metrics.further(LINES, PARTS)
+    scores_of(LINES)
     assert "no such file" in capsys.readouterr().err

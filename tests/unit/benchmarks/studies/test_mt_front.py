@@ -61,6 +61,43 @@ def test_p_values_are_corrected_over_all_tasks_of_the_page() -> None:
     assert len(figures) == 2 and figures[name]["p"] == pytest.approx(2 * alone[name]["p"])
 
 
+@pytest.mark.parametrize(
+    ("seeds", "gain", "word"),
+    [(5, 1.0, "interim, 5 of 6"), (6, 1.0, "better"), (6, -1.0, "worse"), (6, 0.0, "undecided")],
+)
+def test_the_rule_waits_for_all_planned_seeds(seeds: int, gain: float, word: str) -> None:
+    points = []
+    for seed in range(seeds):
+        points += winners("hat", seed) + winners("mos-neuron", seed, gain + 0.1 * (-1) ** seed)
+    notes = outcome(points, "cpu-2core-avx512.v1").notes
+    assert any(f"mos-neuron - hat: {word}" in note for note in notes)
+
+
+def test_quality_and_latency_are_compared_apart_over_common_limits() -> None:
+    points = [
+        *winners("hat", 1),
+        *winners("hat", 2),
+        *winners("mos-neuron", 1, 0.5),
+        *winners("mos-neuron", 2, 0.7),
+    ]
+    points = [replace(p, ratio=p.ratio + 0.02) if p.method == "mos-neuron" else p for p in points]
+    points += [replace(POINT, method="mos-neuron", seed=1, limit=0.9, bleu=99.0)]
+    (found,) = mt_front.beside(points).values()
+    assert found == {"bleu": pytest.approx([0.5, 0.7]), "ratio": pytest.approx([0.02, 0.02])}
+
+
+def test_a_page_is_judged_again_from_its_file(tmp_path: Path) -> None:
+    points = [
+        p for seed in (1, 2) for m in ("hat", "mos-neuron") for p in winners(m, seed, 0.1 * seed * len(m))
+    ]
+    first = outcome(points, "cpu-2core-avx512.v1", OmittedRecords(former=3))
+    files = to_files("mt-front", first, "0" * 40, None)
+    (tmp_path / "mt-front.json").write_text(str(files["json"]))
+    again = mt_front.rejudge(tmp_path / "mt-front.json")
+    assert again.rows == first.rows and again.notes[: len(first.notes)] == first.notes
+    assert again.facts["points"] == first.facts["points"] and "judged again" in again.notes[-1]
+
+
 def test_winners_above_their_counted_limit_are_counted() -> None:
     (line,) = limits_kept([POINT, replace(POINT, ratio=0.63)])
     assert "1 of 2 winners" in line and "5 % at most" in line

@@ -18,6 +18,7 @@ from benchmarks.cli.main import main
 from benchmarks.records import study_files
 from benchmarks.studies.mt_gap import study
 from benchmarks.studies.mt_gap.analysis import (
+    effects,
     error_by_chance,
     gap,
     over_networks,
@@ -133,6 +134,26 @@ def test_an_error_by_chance_alone_is_the_one_that_is_expected() -> None:
     assert expected == pytest.approx(math.sqrt(2 / math.pi * (0.3**2 / 2 + 0.2**2)), rel=0.03)
     assert np.mean(seen) == pytest.approx(expected, rel=0.06)
     assert math.isnan(error_by_chance(alone[:1], inherited))
+
+
+def test_effects_of_shares_are_those_that_were_planted() -> None:
+    rng = np.random.default_rng(1)
+    strata, shares = [1, 2, 3] * 8, {"small": rng.random(24), "large": rng.random(24)}
+    exact = np.array(strata) * 7.0 + 2 * shares["small"] - 3 * shares["large"]
+    found = effects(exact.tolist(), shares, strata)
+    assert [round(found[name].mean, 9) for name in ("small", "large")] == [2, -3]
+    held = 0
+    for _ in range(300):
+        span = effects((exact + rng.normal(0, 0.5, 24)).tolist(), shares, strata)["large"]
+        assert span.low is not None and span.high is not None
+        held += span.low <= -3 <= span.high
+    assert 273 <= held <= 294, "95 % of 300, within three standard deviations of 3.8"
+
+
+def test_effects_that_networks_cannot_separate_are_left_out() -> None:
+    alike = [0.5] * 6
+    assert effects([1.0] * 6, {"a": alike, "b": alike}, [1, 1, 1, 2, 2, 2]) == {}
+    assert effects([1.0, 2.0], {"a": [0.0, 1.0]}, [1, 1]) == {}
 
 
 def test_against_one_seed_a_perfect_order_of_the_mean_is_none() -> None:

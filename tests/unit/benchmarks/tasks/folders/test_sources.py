@@ -52,9 +52,9 @@ def test_a_language_pair_in_few_lines(tmp_path: Path, target: str, tokenizer: st
     fewer = [note for note in notes if note.startswith("vocabulary: ") and "gives no 500" in note]
     assert len(fewer) == (target == "fr")
     references = [pair.strip() for pair in (folder / f"test.{target}").read_text("utf-8").splitlines()]
-    scores = task.figures(references, references)
-    assert scores["bleu"]["value"] == pytest.approx(100)
-    assert f"tok:{tokenizer}" in scores["bleu"]["signature"]
+    score = task.scorers(references, references)["bleu"](slice(None))
+    assert score.value == pytest.approx(100)
+    assert f"tok:{tokenizer}" in score.signature
     assert find(task.name, TaskFlags()) is task
 
 
