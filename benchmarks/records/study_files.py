@@ -30,7 +30,7 @@ STUDIES = {
     "break-even": "break_even",
     "cpu-latency": "cpu_latency",
     "deployed-sizes": "deployed_sizes.study",
-    "mt-front": "mt_front",
+    "mt-front": "mt_front.study",
     "mt-gap": "mt_gap.study",
     "mt-retraining": "mt_retraining.study",
     "shape-latency": "shape_latency",

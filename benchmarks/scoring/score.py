@@ -73,12 +73,12 @@ def score_run(
     profile = profiles.get(spec["profile"])
     threads.apply(profile, jobs)
     task = get_task(spec["task"])
-    book = _Book(run_dir, prepared, profile.name)
+    book = _Book(run_dir, prepared, profile.name, device)
     todo = [candidate for candidate in proposed if not book.has(candidate)]
     tier = task.tier(spec["tier"], device)
     tunings = len(getattr(tier, "finetune", {}).get("tasks", ()))
     parts = len(todo) + tunings * len(headline_candidates(proposed))
-    with stage.following(run_dir, parts, timing_lock.yield_to_timing):
+    with stage.following(run_dir, parts, book.pause):
         if todo:
             bench = _Bench(task, tier, prepared, profile, device, book)
             for number, candidate in enumerate(todo):
@@ -133,7 +133,7 @@ def _finetune(
                 of = f"fine-tuning {number + 1} of {len(heads)} on {name}"
                 stage.enter(part + number * len(names) + names.index(name), of)
                 with book.part("finetune"):
-                    tuned = task.finetune(module, prepared, tier, name, device, timing_lock.yield_to_timing)
+                    tuned = task.finetune(module, prepared, tier, name, device, book.pause)
                 _check_finite(tuned, f" {name}")
                 entry = book.of(candidate)
                 book.add(candidate, {**entry, "test": {**(entry["test"] or {}), name: tuned}})
@@ -175,8 +175,7 @@ class _Bench:
                 plain, family = load_candidate(run_dir, candidate)
                 plain = plain.to("cpu" if policy else self.device)
                 architecture = family.space.architecture(candidate["architecture"])
-            with self.book.part("timing lock"):
-                timing_lock.yield_to_timing()
+            self.book.pause()
             self.step("test split,", 0.0, 0.4)
             with self.book.part("score"):
                 module = plain
@@ -277,8 +276,10 @@ class _Spent(TypedDict):
 class _Book:
     """Scores so far, on disk after every candidate."""
 
-    def __init__(self, run_dir: Path, prepared: Prepared, profile: str) -> None:
+    def __init__(self, run_dir: Path, prepared: Prepared, profile: str, device: str) -> None:
         self.run_dir = run_dir
+        self._settle = torch.cuda.synchronize if device == "cuda" else None
+        self._waited = 0.0
         # A score holds for the same weights, test data, device and protocol only.
         basis = {"data": dict(prepared.digests), "profile": profile, "protocol": latency.PROTOCOL}
         self.basis = hashlib.sha256(canonical(basis)).hexdigest()
@@ -296,12 +297,28 @@ class _Book:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Add the seconds inside to the part ``name``."""
-        began = time.perf_counter()
+        """Add the seconds inside to the part ``name``, but for those in ``pause``."""
+        began, waited = time.perf_counter(), self._waited
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+            self._spend(name, time.perf_counter() - began - (self._waited - waited))
+
+    def pause(self, settle: Callable[[], object] | None = None) -> None:
+        """Let waiting timings of other processes come first; the wait is a part of its own.
+
+        Args:
+            settle: waits for what was launched on a device; by default for everything on a GPU.
+        """
+        if timing_lock.timing_requested():
+            began = time.perf_counter()
+            timing_lock.yield_to_timing(settle or self._settle)
+            waited = time.perf_counter() - began
+            self._waited += waited
+            self._spend("timing lock", waited)
+
+    def _spend(self, name: str, seconds: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
     def has(self, candidate: Candidate) -> bool:
         """Return True if these very weights have a score; a failed candidate is scored again."""

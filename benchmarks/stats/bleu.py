@@ -31,6 +31,8 @@ TOKENIZER = "13a"
 ORDERS = 4
 """BLEU counts n-grams of 1 to 4 tokens."""
 MOST_SENTENCES = 1_000_000
+KEPT = 10_000
+"""References, at most, whose counts are kept for the next network: they take some 50 kB a sentence."""
 Z95 = 1.959963984540054
 """Standard deviations within which 95 % of a normal distribution lie."""
 DIGITS = 6
@@ -154,7 +156,7 @@ def sentence_counts(outputs: Sequence[str], references: Sequence[str], tokenizer
     reference, matching n-grams of 1 to 4 tokens), one after the other over all sentences, zlib, base64;
     32-bit numbers where a sentence has more than 65,535 tokens.
     """
-    counting = _counting(_bleu_metric(tokenizer), tuple(references))
+    counting = _counted(_bleu_metric(tokenizer), references)
     statistics = np.array(counting._extract_corpus_statistics(outputs, None), dtype=np.int64)
     kept = statistics[:, : 2 + ORDERS]
     kept = kept.astype("<u2" if kept.max(initial=0) <= np.iinfo(np.uint16).max else "<u4")
@@ -235,7 +237,7 @@ def scorer(
         raise ValueError(
             f"{len(outputs)} outputs for {len(references)} references: need as many, at least one"
         )
-    counting = _counting(metric, tuple(references))
+    counting = _counted(metric, references)
     # Statistics add up over sentences; sacreBLEU's own significance tests stand on the same two methods.
     statistics = np.array(counting._extract_corpus_statistics(outputs, None))
     return lambda part: _of_statistics(counting, statistics[part], seed)
@@ -246,9 +248,16 @@ def scores(scorers: Mapping[str, Scorer], part: slice) -> dict[str, Any]:
     return {name: score(part).to_dict() for name, score in scorers.items()}
 
 
+def _counted(metric: Callable[..., Any], references: Sequence[str]) -> Any:
+    """Return a metric that has counted its references."""
+    if len(references) > KEPT:
+        return metric(references=[references])
+    return _kept(metric, tuple(references))
+
+
 @lru_cache(maxsize=8)
-def _counting(metric: Callable[..., Any], references: tuple[str, ...]) -> Any:
-    """Return a metric that has counted its references, which a run compares all its networks with."""
+def _kept(metric: Callable[..., Any], references: tuple[str, ...]) -> Any:
+    """Return ``_counted`` of references that a run compares all its networks with."""
     return metric(references=[references])
 
 

@@ -7,7 +7,6 @@ network, all three in turns. Each network is built and timed several times, in r
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.hardware.profiles import Profile
-from benchmarks.records import study_files
 from benchmarks.records.record import Candidate, Latency, Record
 from benchmarks.records.selection import headline_candidates
 from benchmarks.records.study_files import StudyOutcome
@@ -25,6 +23,7 @@ from benchmarks.stats.quantities import FIGURES
 from benchmarks.studies.published_winners import (
     NONE_OMITTED,
     OmittedRecords,
+    load_measured,
     load_present,
     method_name,
     processor_profile,
@@ -107,14 +106,11 @@ def rejudge(path: Path) -> StudyOutcome:
     """Return the outcome of a study's file by the rule of today; its timings stay.
 
     Raises:
-        InvalidRecordError: the file is no study, or was changed after it was written.
+        InvalidRecordError: the file is of another study, or was changed after it was written.
     """
-    seal = study_files.load(path, figures=False).seal
-    old = json.loads(path.read_text("utf-8"))
+    old, measured, note = load_measured(path, "cpu-latency")
     timings = [TimedWinner(**timing) for timing in old["timings"]]
     again = outcome(timings, old["profile"], OmittedRecords(old["former"], old.get("unequal", 0)))
-    measured = old.get("measured", {"commit": old["written"]["commit"], "seal": seal})
-    note = f"Timed at commit {measured['commit'][:12]}; judged again from that file."
     return replace(again, notes=[*again.notes, note], facts={**again.facts, "measured": measured})
 
 

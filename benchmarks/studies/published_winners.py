@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.api import UsageError
+from benchmarks.api import InvalidRecordError, UsageError
 from benchmarks.hardware.profiles import Profile
+from benchmarks.records import study_files
+from benchmarks.records.canonical import JsonObject
 from benchmarks.records.record import Candidate, Record
 from benchmarks.records.spec import SELF, ruleset_of
 from benchmarks.records.store import load_all
@@ -41,6 +44,22 @@ class OmittedRecords:
 
 
 NONE_OMITTED = OmittedRecords()
+
+
+def load_measured(path: Path, study: str) -> tuple[JsonObject, JsonObject, str]:
+    """Return a study's file, where its timings come from, and a sentence on that.
+
+    Raises:
+        InvalidRecordError: the file is of another study, or was changed after it was written.
+    """
+    seal = study_files.load(path, figures=False).seal
+    old: JsonObject = json.loads(path.read_text("utf-8"))
+    if old["study"] != study:
+        raise InvalidRecordError(f"{path}: of study {old['study']}, not {study}")
+    measured = old.get("measured") or {**old["written"], "seal": seal}
+    commit = (measured["commit"] or "")[:12] or "unknown"
+    changed = " with local changes" if measured.get("dirty_sha256") else ""
+    return old, measured, f"Timed at commit {commit}{changed}; judged again from that file."
 
 
 def processor_profile(study: str) -> Profile:

@@ -163,7 +163,7 @@ class MTTask(TieredTask[corpus.Corpus, "PairData", "AnyPairs"]):
         scorers = self.scorers(outputs, references)
         stage.note(1, 2, "kinds of scores")
         translated = translation_metrics.Lines(sources, outputs, references)
-        scorers |= translation_metrics.scorers(translated, self.tokenizer)
+        scorers = {**scorers, **translation_metrics.scorers(translated, self.tokenizer)}
         stage.note(2, 2, "kinds of scores")
         scores: dict[str, JsonObject] = {name: bleu.scores(scorers, part) for name, part in parts.items()}
         loss = self.evaluate(module, PairData(*map(_arrays, ids)), device, precision).loss

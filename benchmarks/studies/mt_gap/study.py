@@ -62,10 +62,13 @@ NOTES = (
     " their number. The interval behind each is over networks as well, which the rule leaves out: 2,000"
     " bootstrap draws of networks within a depth and of supernets. Differences from plain sharing under the"
     " sandwich rule, paired by seed, are exploratory: the rule does not name them.",
+)
+BY_WIDTH = (
     "By encoder feed-forwards: whether a supernet scores networks with the smallest or the largest of them"
     " too well, which the sandwich rule trains at every update; least squares within a decoder depth on the"
-    " share of layers with that size, mean over supernets, intervals over networks.",
+    " share of layers with that size, mean over supernets, intervals over networks."
 )
+"""Note before the sentences of ``extremes_texts``."""
 SINGLE = "hat"
 """Kind whose supernets train one path of random sizes an update."""
 CONTROL = "sandwich"
@@ -92,7 +95,8 @@ def run(folder: Path | None, say: Say = lambda line: None) -> StudyOutcome:
         for line in (*result["verdicts"], *against_control(METRICS[metric][0], result["gaps"]))
     ]
     decides = results["bleu"]
-    sentences += extremes_texts("BLEU", decides["extremes"])
+    if by_width := extremes_texts("BLEU", decides["extremes"]):
+        sentences += [BY_WIDTH, *by_width]
     inherited = {
         (kind, seed): decides["inherited"][f"{kind}-seed{seed}"]
         for kind in plan.kinds
@@ -264,7 +268,8 @@ def extremes(
         size, with its 95 % interval over networks.
     """
     widths = [a["encoder_ffn"] for a in plan.architectures]
-    ends = {"smallest": min(map(min, widths)), "largest": max(map(max, widths))}
+    options = feed_forwards(plan)
+    ends = {"smallest": min(options), "largest": max(options)}
     shares = {f"all {name}": [w.count(end) / len(w) for w in widths] for name, end in ends.items()}
     means = {kind: np.mean(values, axis=0) for kind, values in inherited.items()}
     differences = {f"{kind} minus alone": mean - np.asarray(alone) for kind, mean in means.items()}
@@ -278,6 +283,15 @@ def extremes(
         }
         for name, values in differences.items()
     }
+
+
+def feed_forwards(plan: GapPlan) -> Sequence[int]:
+    """Return the widths of the encoder's feed-forwards that the plan's space has."""
+    from benchmarks.tasks import get_task
+    from supernet.space import get_space
+
+    space = get_space(get_task(plan.task).tier(plan.tier, "cpu").space)
+    return [int(width) for width in space.choice("encoder_ffn").options]
 
 
 def extremes_texts(metric: str, differences: JsonView) -> list[str]:

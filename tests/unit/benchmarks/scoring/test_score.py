@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -188,13 +189,20 @@ def test_a_task_that_notes_its_steps_lets_timings_come_first(
     run: Path, task: FakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paused: list[int] = []
-    monkeypatch.setattr(timing_lock, "yield_to_timing", lambda settle=None: paused.append(task.calls))
+
+    def wait(settle: object = None) -> None:
+        paused.append(task.calls)
+        time.sleep(0.05)
+
+    monkeypatch.setattr(timing_lock, "timing_requested", lambda: True)
+    monkeypatch.setattr(timing_lock, "yield_to_timing", wait)
     task.spoil = lambda n, found: [stage.note(step, 3, "batches") for step in range(3)]  # type: ignore[assignment]
-    scored(run)
-    assert [paused.count(call) for call in (1, 2, 3)] >= [3, 3, 3]
-    before = len(paused)
+    seconds = scored(run)["harness_seconds"]
+    # Before a candidate as well: that wait comes while the calls are those of the candidates before.
+    assert [paused.count(call) for call in range(4)] == [1, 4, 4, 3]
+    assert seconds["timing lock"] >= 12 * 0.05 and seconds["score"] < 9 * 0.05, "waits are no scoring"
     stage.note(1, 2, "outside of a scoring")
-    assert len(paused) == before
+    assert len(paused) == 12
 
 
 def test_a_scoring_that_was_cut_off_goes_on(run: Path, task: FakeTask) -> None:

@@ -150,6 +150,25 @@ def test_effects_of_shares_are_those_that_were_planted() -> None:
     assert 273 <= held <= 294, "95 % of 300, within three standard deviations of 3.8"
 
 
+def test_a_supernet_that_favours_the_smallest_feed_forwards_is_found_out() -> None:
+    plan = read_plan()
+    widths = [a["encoder_ffn"] for a in plan.architectures]
+    least, most = (pick(map(pick, widths)) for pick in (min, max))
+    alone = [float(depth) for depth in study.depths(plan)]
+    favoured = [
+        score + 3 * w.count(least) / 3 - 6 * w.count(most) / 3 for score, w in zip(alone, widths, strict=True)
+    ]
+    plain = [score + 1.0 for score in alone]
+    found = study.extremes(plan, alone, {"hat": [plain, plain], "sandwich": [favoured, favoured]})
+    assert set(found) == {"hat minus alone", "sandwich minus alone", "sandwich minus hat"}
+    for name, effects_of in found.items():
+        smallest, largest = (effects_of[f"all {size}"] for size in ("smallest", "largest"))
+        expected = (0.0, 0.0) if name == "hat minus alone" else (3.0, -6.0)
+        assert (smallest[0], largest[0]) == pytest.approx(expected, abs=1e-9)
+        assert smallest[1] <= smallest[0] <= smallest[2]
+    assert any("all smallest +3.00 [+3.00, +3.00]" in line for line in study.extremes_texts("BLEU", found))
+
+
 def test_effects_that_networks_cannot_separate_are_left_out() -> None:
     alike = [0.5] * 6
     assert effects([1.0] * 6, {"a": alike, "b": alike}, [1, 1, 1, 2, 2, 2]) == {}

@@ -14,7 +14,8 @@ from benchmarks.hardware import profiles
 from benchmarks.records import integrity, store
 from benchmarks.records.record import Record
 from benchmarks.runs.plan import scale_budget
-from benchmarks.studies import cpu_latency, mt_front, published_winners
+from benchmarks.studies import cpu_latency, published_winners
+from benchmarks.studies.mt_front import study as mt_front
 from benchmarks.studies.published_winners import OmittedRecords, load_present, method_name
 from benchmarks.tasks import get_task
 from tests import ROOT

@@ -13,7 +13,7 @@ from benchmarks.report.plots import style
 from benchmarks.stats.intervals import t_interval
 
 if TYPE_CHECKING:
-    from benchmarks.studies.mt_front import FrontPoint
+    from benchmarks.studies.mt_front.analysis import FrontPoint
 
 
 def draw(points: Sequence[FrontPoint]) -> Drawing:

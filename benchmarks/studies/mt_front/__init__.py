@@ -1,0 +1,1 @@
+"""Study of fronts of translation, searched at several latency limits."""

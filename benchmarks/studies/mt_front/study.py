@@ -1,0 +1,254 @@
+"""Fronts of BLEU and latency in ONNX Runtime: translation searched at several limits for one core.
+
+Published winners of the tiers ``front`` are rebuilt from their records and timed on this machine's processor,
+in turns with the tier's reference network, in several builds. Their searches had latencies counted at prices
+that were fitted to this runtime; the front has timed ones.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.records.record import Record
+from benchmarks.records.study_files import ClaimFigure, StudyOutcome
+from benchmarks.studies.interval_text import interval_text
+from benchmarks.studies.mt_front.analysis import (
+    COMPARED,
+    KNEE,
+    SEEDS,
+    TASKS,
+    FrontPoint,
+    beside,
+    compare,
+    hypervolumes,
+    over_limits,
+    split_incomplete,
+    timing_errors,
+)
+from benchmarks.studies.mt_front.timing import (
+    BUILDS,
+    TimedInTurns,
+    network_key,
+    select_winners,
+    summarize,
+    time_network,
+)
+from benchmarks.studies.published_winners import (
+    NONE_OMITTED,
+    OmittedRecords,
+    load_measured,
+    load_present,
+    processor_profile,
+    require_networks,
+)
+from benchmarks.tasks.datasets import Say
+
+SUMMARY = "fronts of BLEU and latency in ONNX Runtime, of translation searched at several limits"
+READS = "records"
+SUITE, TIER = "mt", "front"
+RULE = (
+    "a method's front is better where the hypervolume of its winners (BLEU, latency over the reference's, to"
+    " the frozen reference point), minus the other's of the same seed, differs from 0 by Student's test over"
+    " seeds, p below 5 % after Holm over all comparisons of the page. It is applied once, when the"
+    f" {len(COMPARED)} comparisons of the {len(TASKS)} planned tasks have {SEEDS} seeds each; until then"
+    " figures are interim and have no p."
+)
+NOTES = (
+    "Per cell: BLEU of all test sets pooled and latency over the reference network's, timed on one core,"
+    " means over seeds, BLEU with its 95 % t-interval; in brackets the decoder layers of the winners.",
+    "Each method by its own recipe: hat, random-search and scratch train winners from nothing, the others"
+    " go on from inherited weights; scratch has hat's architectures and no search to pay for. Differences"
+    " between these two groups are of the whole recipe. Seeds are paired for the order of their batches"
+    " alone.",
+    f"Timing error: standard error of a mean difference by the spread of {BUILDS} builds of each network,"
+    " which seeds and methods share, so that no interval has it.",
+)
+SEED = 1
+"""Seed of the draws of timings."""
+
+
+def run(folder: Path, say: Say) -> StudyOutcome:
+    """Time every winner of the tiers ``front``, and compare methods by the fronts of their seeds.
+
+    Args:
+        folder: of records, such as ``results/records``.
+        say: receives lines of progress.
+
+    Raises:
+        UsageError: no such records can be compared, or this machine matches no declared CPU profile.
+    """
+    profile = processor_profile("mt-front")
+    absent = (
+        f"no records of tier {TIER} in {folder}: supernet-bench run mt --task mt-multi30k-en-de --tier {TIER}"
+        " makes them"
+    )
+    present, omitted = load_present(folder, _is_published, absent)
+    winners = list(select_winners(present))
+    require_networks(len(winners), folder)
+    networks = {
+        network_key(record, winner.product): (record, winner.product) for record, _, winner in winners
+    }
+    builds: dict[str, list[TimedInTurns]] = {key: [] for key in networks}
+    began, total = time.monotonic(), BUILDS * len(networks)
+    for number in range(total):
+        key = [*networks][number % len(networks)]
+        builds[key].append(time_network(*networks[key]))
+        remaining_s = (time.monotonic() - began) / (number + 1) * (total - number - 1)
+        say(f"{number + 1} of {total} timings: about {remaining_s / 60:.0f} min left")
+    points = [
+        summarize(record, limit, winner, builds[network_key(record, winner.product)], profile)
+        for record, limit, winner in winners
+    ]
+    return outcome(points, profile.name, omitted)
+
+
+def rejudge(path: Path) -> StudyOutcome:
+    """Return the outcome of a study's file by the rule of today; its timings stay.
+
+    Raises:
+        InvalidRecordError: the file is of another study, or was changed after it was written.
+    """
+    old, measured, note = load_measured(path, "mt-front")
+    points = [FrontPoint(**point) for point in old["points"]]
+    again = outcome(points, old["profile"], OmittedRecords(**old["omitted"]))
+    return replace(again, notes=[*again.notes, note], facts={**again.facts, "measured": measured})
+
+
+def _is_published(record: Record) -> bool:
+    spec = record["spec"]
+    return (spec["suite"], spec["tier"], record["status"]) == (SUITE, TIER, "done")
+
+
+def outcome(
+    points: Sequence[FrontPoint], profile: str, omitted: OmittedRecords = NONE_OMITTED
+) -> StudyOutcome:
+    """Return the outcome of all timings, of which there is at least one."""
+    from benchmarks.report.plots.style import render
+    from benchmarks.studies.mt_front import plot
+
+    kept, left_out = split_incomplete(points)
+    volumes = hypervolumes(kept)
+    figures, exploratory = compare(volumes), beside(kept)
+    luck = timing_errors(kept, np.random.default_rng(SEED))
+    notes = [
+        *NOTES,
+        *(_comparison_text(name, figure, luck[name]) for name, figure in figures.items()),
+        f"The frozen reference point is far from the winners: 0.01 of the fastest winner's latency is worth"
+        f" {0.01 * _fastest_bleu(kept):.2f} of hypervolume.",
+        *(_exploratory_text(name, parts) for name, parts in exploratory.items()),
+        *gains(kept),
+        *limits_kept(kept),
+        f"Timed on {profile}, in turns with the reference; other programs took up to"
+        f" {max(point.others_cpu for point in points):g} processors. Signature: {points[0].signature}",
+    ]
+    if left_out:
+        notes.append(f"Left out, without a winner at each limit: {', '.join(left_out)}.")
+    notes += omitted.notes
+    limits = sorted({point.limit for point in kept})
+    rows = [
+        [
+            task,
+            method,
+            str(len(seeds)),
+            interval_text(list(seeds.values())),
+            *_cells(kept, task, method, limits),
+        ]
+        for (task, method), seeds in volumes.items()
+    ]
+    return StudyOutcome(
+        title="Translation in ONNX Runtime: fronts of BLEU and latency",
+        question="Searched at five latency limits within decoder depths: which method's networks have the"
+        " better front in a runtime where launches are cheap and width is paid for?",
+        rule=RULE,
+        columns=("task", "method", "seeds", "hypervolume", *(f"limit {limit:g}" for limit in limits)),
+        rows=rows,
+        notes=notes,
+        facts={
+            "study": "mt-front",
+            "profile": profile,
+            "points": [asdict(point) for point in points],
+            "paired": figures,
+            "beside": exploratory,
+            "timing_errors": luck,
+            "omitted": asdict(omitted),
+        },
+        pictures=render(lambda: plot.draw(kept)),
+    )
+
+
+def _fastest_bleu(points: Sequence[FrontPoint]) -> float:
+    """Return the mean BLEU of each run's fastest winner."""
+    fastest: dict[tuple[str, str, int], FrontPoint] = {}
+    for point in points:
+        run = point.task, point.method, point.seed
+        if run not in fastest or point.ratio < fastest[run].ratio:
+            fastest[run] = point
+    return float(np.mean([point.bleu for point in fastest.values()]))
+
+
+def _cells(points: Sequence[FrontPoint], task: str, method: str, limits: Sequence[float]) -> Iterator[str]:
+    for limit in limits:
+        mine = [p for p in points if (p.task, p.method, p.limit) == (task, method, limit)]
+        if not mine:
+            yield "–"
+            continue
+        bleu = interval_text([p.bleu for p in mine], ".1f", 0, 100)
+        depths = sorted({p.decoder_layers for p in mine})
+        yield f"{bleu} at {np.mean([p.ratio for p in mine]):.2f} ({', '.join(map(str, depths))})"
+
+
+def _comparison_text(name: str, figure: ClaimFigure, luck: float) -> str:
+    values = list(figure["values"])
+    word, p = "interim", ""
+    if "p" in figure:
+        word = "undecided" if figure["p"] >= 0.05 else "better" if np.mean(values) > 0 else "worse"
+        p = f", p {figure['p']:.2g} after correction"
+    cell = interval_text(values, "+.2f")
+    return f"{name}: {word}, {cell} hypervolume over {len(values)} seeds, timing error {luck:.2f}{p}."
+
+
+def _exploratory_text(name: str, parts: Mapping[str, Sequence[float]]) -> str:
+    """Return the sentence on ``beside`` for one comparison."""
+    forms = {
+        "bleu": ("BLEU", "+.2f"),
+        "ratio": ("latency over the reference's", "+.3f"),
+        "inherited": ("BLEU of inherited weights", "+.2f"),
+        "counted": ("hypervolume of counted latencies", "+.2f"),
+        "knee": (f"hypervolume to {KNEE[0]:g} BLEU and the reference's latency", "+.2f"),
+    }
+    cells = [
+        f"{forms[part][0]} {interval_text(list(values), forms[part][1])}" for part, values in parts.items()
+    ]
+    return f"{name}, means over limits: {', '.join(cells)} (exploratory, uncorrected)."
+
+
+def gains(points: Sequence[FrontPoint]) -> Iterator[str]:
+    """Yield a sentence for each method whose winners were trained beyond inherited weights."""
+    gained = over_limits(
+        points, lambda point: None if point.inherited_bleu is None else point.bleu - point.inherited_bleu
+    )
+    for (task, method), seeds in gained.items():
+        cell = interval_text(list(seeds.values()), "+.2f")
+        yield f"{task}, {method}: winners minus the same with inherited weights {cell} BLEU (exploratory)."
+
+
+def limits_kept(points: Sequence[FrontPoint]) -> list[str]:
+    """Return sentences on networks that are slower on this machine than their limit, which was counted."""
+    from_loose_to_tight = sorted(points, key=lambda point: -point.limit)
+    networks = {(point.task, *point.ratios): point for point in from_loose_to_tight}
+    over = [point for point in networks.values() if point.ratio > point.limit]
+    most = max(point.ratio / point.limit for point in points)
+    widths: dict[int, list[float]] = {}
+    for point in networks.values():
+        widths.setdefault(point.decoder_width, []).append(point.ratio / point.counted - 1)
+    by_width = ", ".join(f"{width}: {100 * np.mean(off):+.0f} %" for width, off in sorted(widths.items()))
+    return [
+        f"{len(over)} of {len(networks)} networks take longer here than their limit, which their search"
+        f" counted: {100 * max(0.0, most - 1):.0f} % at most. Timed minus counted latency, by decoder width:"
+        f" {by_width}."
+    ]
