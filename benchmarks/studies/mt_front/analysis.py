@@ -83,7 +83,6 @@ def hypervolumes(
     points: Sequence[FrontPoint],
     cost_of: Callable[[FrontPoint], float] = lambda point: point.ratio,
     reference: tuple[float, float] | None = None,
-    quality_of: Callable[[FrontPoint], float | None] = lambda point: point.bleu,
 ) -> Volumes:
     """Return (task, method) -> seed -> hypervolume of its winners.
 
@@ -91,13 +90,11 @@ def hypervolumes(
         points: all winners.
         cost_of: latency over the reference's, of a winner.
         reference: point that the volume reaches to; None for the task's frozen one.
-        quality_of: BLEU of a winner; None leaves it out.
     """
     apart: dict[Key, dict[int, list[tuple[float, float]]]] = {}
     for point in points:
-        if (quality := quality_of(point)) is not None:
-            seeds = apart.setdefault((point.task, point.method), {})
-            seeds.setdefault(point.seed, []).append((quality, cost_of(point)))
+        seeds = apart.setdefault((point.task, point.method), {})
+        seeds.setdefault(point.seed, []).append((point.bleu, cost_of(point)))
     return {
         key: {
             seed: pareto.hypervolume(winners, reference or selection.reference_point(key[0]))

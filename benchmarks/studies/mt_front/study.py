@@ -139,7 +139,7 @@ def outcome(
         *NOTES,
         *(_comparison_text(name, figure, luck[name]) for name, figure in figures.items()),
         f"The frozen reference point is far from the winners: 0.01 of the fastest winner's latency is worth"
-        f" {0.01 * _fastest_bleu(kept):.2f} of hypervolume.",
+        f" {0.01 * fastest_bleu(kept):.2f} of hypervolume.",
         *(_exploratory_text(name, parts) for name, parts in exploratory.items()),
         *gains(kept),
         *limits_kept(kept),
@@ -181,7 +181,7 @@ def outcome(
     )
 
 
-def _fastest_bleu(points: Sequence[FrontPoint]) -> float:
+def fastest_bleu(points: Sequence[FrontPoint]) -> float:
     """Return the mean BLEU of each run's fastest winner."""
     fastest: dict[tuple[str, str, int], FrontPoint] = {}
     for point in points:
