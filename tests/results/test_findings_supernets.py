@@ -224,7 +224,7 @@ class Fronts:
         return f"{self.kept['timing_errors'][f'mt-multi30k-en-de: {name}']:.2f}"
 
     def beside(self, name: str, part: str) -> str:
-        """What stands beside the hypervolume."""
+        """Difference in a figure that stands beside the hypervolume."""
         span = t_interval(self.kept["beside"][f"mt-multi30k-en-de: {name}"][part])
         form = "+.3f" if part == "ratio" else "+.2f"
         return f"{span.mean:{form}} [{span.low:{form}}, {span.high:{form}}]"
