@@ -54,8 +54,8 @@ def load_measured(path: Path, study: str) -> tuple[JsonObject, JsonObject, str]:
     """
     seal = study_files.load(path, figures=False).seal
     old: JsonObject = json.loads(path.read_text("utf-8"))
-    if old["study"] != study:
-        raise InvalidRecordError(f"{path}: of study {old['study']}, not {study}")
+    if (name := old.get("study", path.stem)) != study:
+        raise InvalidRecordError(f"{path}: of study {name}, not {study}")
     measured = old.get("measured") or {**old["written"], "seal": seal}
     commit = (measured["commit"] or "")[:12] or "unknown"
     changed = " with local changes" if measured.get("dirty_sha256") else ""
