@@ -32,7 +32,7 @@ ORDERS = 4
 """BLEU counts n-grams of 1 to 4 tokens."""
 MOST_SENTENCES = 1_000_000
 KEPT = 10_000
-"""References, at most, whose counts are kept for the next network: they take some 50 kB a sentence."""
+"""References, at most, whose counts are kept for the next network: some 50 to 70 kB a sentence."""
 Z95 = 1.959963984540054
 """Standard deviations within which 95 % of a normal distribution lie."""
 DIGITS = 6

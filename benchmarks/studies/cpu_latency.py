@@ -7,14 +7,14 @@ network, all three in turns. Each network is built and timed several times, in r
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.hardware.profiles import Profile
+from benchmarks.records.canonical import JsonObject
 from benchmarks.records.record import Candidate, Latency, Record
 from benchmarks.records.selection import headline_candidates
 from benchmarks.records.study_files import StudyOutcome
@@ -23,12 +23,13 @@ from benchmarks.stats.quantities import FIGURES
 from benchmarks.studies.published_winners import (
     NONE_OMITTED,
     OmittedRecords,
-    load_measured,
+    judge_again,
     load_present,
     method_name,
     processor_profile,
     rebuild,
     require_networks,
+    time_in_rounds,
 )
 from benchmarks.tasks.datasets import Say
 from supernet.cost import Cost
@@ -88,13 +89,7 @@ def run(folder: Path, say: Say) -> StudyOutcome:
     winners = list(select_winners(present))
     require_networks(len(winners), folder)
     networks = {network_key(record, candidate): (record, candidate) for record, _, candidate in winners}
-    rounds: dict[str, list[Measurement]] = {key: [] for key in networks}
-    began, total = time.monotonic(), ROUNDS * len(networks)
-    for number in range(total):
-        key = [*networks][number % len(networks)]
-        rounds[key].append(time_network(*networks[key], profile))
-        remaining_s = (time.monotonic() - began) / (number + 1) * (total - number - 1)
-        say(f"{number + 1} of {total} timings: about {remaining_s / 60:.0f} min left")
+    rounds = time_in_rounds(networks, ROUNDS, lambda network: time_network(*network, profile), say)
     timings = [
         summarize(record, limit, rounds[network_key(record, candidate)])
         for record, limit, candidate in winners
@@ -108,10 +103,12 @@ def rejudge(path: Path) -> StudyOutcome:
     Raises:
         InvalidRecordError: the file is of another study, or was changed after it was written.
     """
-    old, measured, note = load_measured(path, "cpu-latency")
-    timings = [TimedWinner(**timing) for timing in old["timings"]]
-    again = outcome(timings, old["profile"], OmittedRecords(old["former"], old.get("unequal", 0)))
-    return replace(again, notes=[*again.notes, note], facts={**again.facts, "measured": measured})
+
+    def judge(old: JsonObject) -> StudyOutcome:
+        timings = [TimedWinner(**timing) for timing in old["timings"]]
+        return outcome(timings, old["profile"], OmittedRecords(old["former"], old.get("unequal", 0)))
+
+    return judge_again(path, "cpu-latency", judge)
 
 
 def _is_published(record: Record) -> bool:

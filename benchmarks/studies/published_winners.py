@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.api import InvalidRecordError, UsageError
 from benchmarks.hardware.profiles import Profile
@@ -14,11 +16,15 @@ from benchmarks.records.canonical import JsonObject
 from benchmarks.records.record import Candidate, Record
 from benchmarks.records.spec import SELF, ruleset_of
 from benchmarks.records.store import load_all
+from benchmarks.records.study_files import StudyOutcome
 from benchmarks.runs.plan import scale_budget
 from benchmarks.runs.repeat import has_former_settings
 from benchmarks.runs.user_declarations import restored
 from benchmarks.tasks import Family, TierSettings
+from benchmarks.tasks.datasets import Say
 
+Network = tuple[Record, Candidate]
+Timing = TypeVar("Timing")
 ALONE = ("scratch", "retrained")
 """Origins of networks that were trained alone, not extracted from a supernet."""
 
@@ -46,8 +52,34 @@ class OmittedRecords:
 NONE_OMITTED = OmittedRecords()
 
 
-def load_measured(path: Path, study: str) -> tuple[JsonObject, JsonObject, str]:
-    """Return a study's file, where its timings come from, and a sentence on that.
+def time_in_rounds(
+    networks: Mapping[str, Network], rounds: int, time_network: Callable[[Network], Timing], say: Say
+) -> dict[str, list[Timing]]:
+    """Time each network once a round, so that slow drifts of the machine meet all of them.
+
+    Args:
+        networks: by key.
+        rounds: timings of each.
+        time_network: builds a network and times it.
+        say: receives lines of progress.
+    """
+    timings: dict[str, list[Timing]] = {key: [] for key in networks}
+    began, total = time.monotonic(), rounds * len(networks)
+    for number in range(total):
+        key = [*networks][number % len(networks)]
+        timings[key].append(time_network(networks[key]))
+        remaining_s = (time.monotonic() - began) / (number + 1) * (total - number - 1)
+        say(f"{number + 1} of {total} timings: about {remaining_s / 60:.0f} min left")
+    return timings
+
+
+def judge_again(path: Path, study: str, judge: Callable[[JsonObject], StudyOutcome]) -> StudyOutcome:
+    """Return the outcome of a study's file by the rule of today; its timings and their source stay.
+
+    Args:
+        path: of the file.
+        study: its name.
+        judge: gives the outcome of the file's content.
 
     Raises:
         InvalidRecordError: the file is of another study, or was changed after it was written.
@@ -59,7 +91,9 @@ def load_measured(path: Path, study: str) -> tuple[JsonObject, JsonObject, str]:
     measured = old.get("measured") or {**old["written"], "seal": seal}
     commit = (measured["commit"] or "")[:12] or "unknown"
     changed = " with local changes" if measured.get("dirty_sha256") else ""
-    return old, measured, f"Timed at commit {commit}{changed}; judged again from that file."
+    note = f"Timed at commit {commit}{changed}; judged again from that file."
+    again = judge(old)
+    return replace(again, notes=[*again.notes, note], facts={**again.facts, "measured": measured})
 
 
 def processor_profile(study: str) -> Profile:

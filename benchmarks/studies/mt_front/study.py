@@ -7,13 +7,13 @@ that were fitted to this runtime; the front has timed ones.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.records.canonical import JsonObject
 from benchmarks.records.record import Record
 from benchmarks.records.study_files import ClaimFigure, StudyOutcome
 from benchmarks.studies.interval_text import interval_text
@@ -32,7 +32,6 @@ from benchmarks.studies.mt_front.analysis import (
 )
 from benchmarks.studies.mt_front.timing import (
     BUILDS,
-    TimedInTurns,
     network_key,
     select_winners,
     summarize,
@@ -41,10 +40,11 @@ from benchmarks.studies.mt_front.timing import (
 from benchmarks.studies.published_winners import (
     NONE_OMITTED,
     OmittedRecords,
-    load_measured,
+    judge_again,
     load_present,
     processor_profile,
     require_networks,
+    time_in_rounds,
 )
 from benchmarks.tasks.datasets import Say
 
@@ -93,13 +93,7 @@ def run(folder: Path, say: Say) -> StudyOutcome:
     networks = {
         network_key(record, winner.product): (record, winner.product) for record, _, winner in winners
     }
-    builds: dict[str, list[TimedInTurns]] = {key: [] for key in networks}
-    began, total = time.monotonic(), BUILDS * len(networks)
-    for number in range(total):
-        key = [*networks][number % len(networks)]
-        builds[key].append(time_network(*networks[key]))
-        remaining_s = (time.monotonic() - began) / (number + 1) * (total - number - 1)
-        say(f"{number + 1} of {total} timings: about {remaining_s / 60:.0f} min left")
+    builds = time_in_rounds(networks, BUILDS, lambda network: time_network(*network), say)
     points = [
         summarize(record, limit, winner, builds[network_key(record, winner.product)], profile)
         for record, limit, winner in winners
@@ -113,10 +107,12 @@ def rejudge(path: Path) -> StudyOutcome:
     Raises:
         InvalidRecordError: the file is of another study, or was changed after it was written.
     """
-    old, measured, note = load_measured(path, "mt-front")
-    points = [FrontPoint(**point) for point in old["points"]]
-    again = outcome(points, old["profile"], OmittedRecords(**old["omitted"]))
-    return replace(again, notes=[*again.notes, note], facts={**again.facts, "measured": measured})
+
+    def judge(old: JsonObject) -> StudyOutcome:
+        points = [FrontPoint(**point) for point in old["points"]]
+        return outcome(points, old["profile"], OmittedRecords(**old["omitted"]))
+
+    return judge_again(path, "mt-front", judge)
 
 
 def _is_published(record: Record) -> bool:
