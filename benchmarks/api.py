@@ -368,7 +368,11 @@ class Lab(ABC):
     scratch: Path
     """Folder for files of the method's own."""
     precisions: tuple[str, ...]
-    """Precisions that a policy may assign to a layer, in the runtime that serves this task's networks."""
+    """Precisions that a policy may assign to a layer, in the runtime that serves this task's networks.
+
+    ``int8s`` takes its activation ranges from the training batches that a network keeps, charged each time as
+    a forward pass over them: ``net.keep_batches(lab.train_batches(share), most=4)``.
+    """
     say: Callable[[str], None]
     """Function that shows one line to the user and writes it to the log."""
 

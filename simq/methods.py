@@ -6,7 +6,7 @@ they differ in the searcher. Nothing is trained afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -21,9 +21,12 @@ from simq.searchers.predictors import FOLDS
 from simq.searchers.search import SEARCHERS
 from simq.searchers.sequential import Searcher
 from simq.shared_supernet import inherit_supernet
+from supernet.quantization.precisions import INT8, deployed_precisions
 
 GENERATIONS = 400
 """Generations of the public code's NSGA-II on predictions between two batches."""
+KINDS: Mapping[str, tuple[str, ...]] = {"int8": INT8}
+"""Precision of which there are several kinds -> the kinds; a family is deployed in one of them."""
 AIMS = (
     Option("objectives", str, "loss,latency", choices=OBJECTIVE_SETS, help="objectives to minimise"),
     Option("unit", str, "linear", choices=GROUPINGS, help="units that have a precision of their own"),
@@ -57,7 +60,7 @@ class JointSearch(Method):
     minimum_population: ClassVar[int] = 4
     """Smallest default population."""
     uniform: ClassVar[str] = ""
-    """The only precision; empty: all precisions of the task's runtime."""
+    """The only precision; empty: all that ``deployed_precisions`` leaves of the task's runtime."""
 
     def supports(self, task: TaskInfo) -> Skip | None:
         return super().supports(task) or missing_precision(self.uniform, task)
@@ -92,8 +95,10 @@ class JointSearch(Method):
 
     def space(self, lab: Lab, family: Any) -> JointSpace:
         """Return the joint space of this method on this task."""
-        alphabet = (self.uniform,) if self.uniform else lab.precisions
-        if not set(alphabet) <= set(lab.precisions):
+        alphabet = deployed_precisions(family.int8, lab.precisions)
+        if self.uniform:
+            alphabet = tuple(name for name in alphabet if name in KINDS.get(self.uniform, (self.uniform,)))
+        if not alphabet:
             raise UsageError(f"{self.name}: this task's runtime has {', '.join(lab.precisions)}")
         return JointSpace(
             family.space,
@@ -251,7 +256,7 @@ class UniformBf16(JointSearch):
 
 
 class UniformInt8(JointSearch):
-    """Control: architectures alone, every layer in INT8."""
+    """Control: architectures alone, every layer in INT8: static in families that are deployed so."""
 
     name = "uniform-int8"
     summary = "control: architectures alone, every layer in INT8"

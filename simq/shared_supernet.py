@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from benchmarks.api import Candidate, Lab, Method, UsageError
 from supernet.elastic import FORWARD_COST, SuperNet
 from supernet.pipeline import train
+from supernet.quantization.precisions import STATIC, deployed_precisions
 from supernet.train import Sandwich
 
 
@@ -16,7 +17,8 @@ class JointSupernet(Method):
 
     It proposes the largest network in float32 and searches for no limit. The weights of all other networks
     are leading slices of that one's, so the export is the complete supernet. Networks with batch norms
-    recalibrate their statistics on training batches; the tokens that a search needs for this are reserved.
+    recalibrate their statistics on training batches, and where static INT8 is deployed its activation ranges;
+    the tokens that a search needs for this are reserved.
     """
 
     name = "joint-supernet"
@@ -40,22 +42,28 @@ def scale_advice(lab: Lab, net: SuperNet) -> str:
     """Return advice on an allowance that is large enough; part of the statistics' cost grows with it."""
     tokens, evaluations = (lab.budget.total(kind) for kind in ("tokens", "evaluations"))
     batches = net.statistics_batch_count * lab.recipe.batch_tokens
-    fixed = batches * (1 + FORWARD_COST * (len(lab.limits) + 1))
-    # 0.9 s tokens >= fixed + s FORWARD evaluations batches; one evaluation more where they are rounded up
-    growing = 0.9 * tokens - FORWARD_COST * evaluations * batches
+    each = FORWARD_COST * passes_each(lab, net)
+    fixed = batches * (1 + each * (len(lab.limits) + 1))
+    # 0.9 s tokens >= fixed + s each evaluations batches; one evaluation more where they are rounded up
+    growing = 0.9 * tokens - each * evaluations * batches
     if growing <= 0:
         return "no scale_advice --budget-scale helps, for evaluations grow with it: take another tier"
-    times = math.ceil(10 * (fixed + FORWARD_COST * batches) / growing) / 10
+    times = math.ceil(10 * (fixed + each * batches) / growing) / 10
     return f"give {times:g} times as much, with --budget-scale"
 
 
 def reserved_tokens(lab: Lab, net: SuperNet) -> float:
-    """Return the tokens for batch-norm recalibration of all networks of this run and of one search in it.
+    """Return the tokens for statistics and ranges of all networks of this run and of one search in it.
 
     It is 0 for networks without batch norms.
     """
-    passes = lab.budget.total("evaluations") + len(lab.limits) + 1
+    passes = passes_each(lab, net) * (lab.budget.total("evaluations") + len(lab.limits) + 1)
     return float(net.statistics_batch_count * lab.recipe.batch_tokens * (1 + FORWARD_COST * passes))
+
+
+def passes_each(lab: Lab, net: SuperNet) -> int:
+    """Return the passes over the kept batches that a network costs: batch-norm recalibration, calibration."""
+    return 1 + (STATIC in deployed_precisions(net.family.int8, lab.precisions))
 
 
 def inherit_supernet(lab: Lab) -> SuperNet:

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from supernet.model_family import ModelFamily
+from supernet.quantization.calibration import calibrate, store_ranges
+from supernet.quantization.precisions import STATIC
 from supernet.space import Architecture, ArchitectureLike
 from supernet.weights import SharedSlices, WeightSource
 
@@ -29,7 +31,7 @@ class SuperNet:
         meter: called with the target tokens of every training pass over a batch beyond those for which the
             batch was drawn; the harness charges them. None: nothing is charged.
         statistics_batches: inputs and tokens of the last training batches, kept for batch-norm
-            recalibration.
+            recalibration and for the calibration of static int8.
     """
 
     def __init__(self, family: ModelFamily, source: WeightSource) -> None:
@@ -71,9 +73,13 @@ class SuperNet:
         count = self.family.statistics_batch_count
         return 0 if count and self.family.single else count
 
-    def keep_batches(self, batches: Iterable[Any]) -> None:
-        """Keep the last ``statistics_batch_count`` of these training batches."""
-        if most := self.statistics_batch_count:
+    def keep_batches(self, batches: Iterable[Any], most: int | None = None) -> None:
+        """Keep the last ``most`` of these training batches; by default ``statistics_batch_count``.
+
+        Networks without batch norms need them for ``calibrate`` alone.
+        """
+        most = self.statistics_batch_count if most is None else most
+        if most:
             # In the layout in which a checkpoint gives them back: by layout, kernels differ in the last bits.
             for batch in batches:
                 inputs = tuple(x.clone(memory_format=torch.contiguous_format) for x in batch.inputs)
@@ -83,9 +89,32 @@ class SuperNet:
     def statistics_cost(self) -> float:
         """Cost of one batch-norm recalibration in tokens: the forward passes over ``statistics_batches``.
 
-        It is charged each time that a sub-network is bound or exported outside training.
+        It is charged each time that a sub-network is bound or exported outside training. 0 without batch
+        norms.
         """
+        return self.calibration_cost if self.statistics_batch_count else 0.0
+
+    @property
+    def calibration_cost(self) -> float:
+        """Cost of one ``calibrate`` in tokens: the forward passes over ``statistics_batches``."""
         return FORWARD_COST * sum(tokens for _, tokens in self.statistics_batches)
+
+    def calibrate(self, module: nn.Module) -> None:
+        """Store the activation ranges of an exported sub-network over ``statistics_batches`` (static int8).
+
+        It is charged as the forward passes that it takes.
+
+        Raises:
+            ValueError: no batches are kept.
+        """
+        if not self.statistics_batches:
+            raise ValueError(
+                f"{STATIC} needs training batches for its activation ranges, and this network keeps none:"
+                " call net.keep_batches(lab.train_batches(share), most=4)"
+            )
+        if self.meter:
+            self.meter(self.calibration_cost)
+        store_ranges(module, calibrate(module, [inputs for inputs, _ in self.statistics_batches]))
 
     def _recalibrate(self) -> None:
         """Estimate the batch-norm statistics of the bound sub-network."""

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from supernet.elastic import SuperNet, copy_buffers, tied
 from supernet.families import from_spec
 from supernet.model_family import Spec
+from supernet.quantization.calibration import RANGE, LayerRange, store_ranges
 from supernet.quantization.precisions import Policy, quantize
 from supernet.space import ArchitectureLike
 from supernet.weights import SharedSlices
@@ -76,6 +77,7 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         module = family.build(family.space.architecture(about["architecture"]))
         weights = load_file(folder / "model.safetensors")
         module.load_state_dict(tied(module, weights) | {name: weights[name] for name in persistent(module)})
+        store_ranges(module, ranges_of(weights))
     except CorruptExportError:
         raise
     except (OSError, KeyError, TypeError, ValueError, SafetensorError, RuntimeError) as error:
@@ -108,9 +110,25 @@ def network(module: nn.Module, about: Mapping[str, Any], device: str = "cpu") ->
 
 
 def persistent(module: nn.Module) -> dict[str, Tensor]:
-    """Return the buffers that a module stores with its weights: statistics of batch norms."""
+    """Return the buffers that a module stores with its weights: statistics of batch norms, and ranges."""
     state = module.state_dict()
     return {name: buffer for name, buffer in module.named_buffers() if name in state}
+
+
+def ranges_of(weights: Mapping[str, Tensor]) -> dict[str, LayerRange]:
+    """Return the activation ranges among exported tensors; empty without static int8.
+
+    Raises:
+        ValueError: a range has not four numbers.
+    """
+    ranges = {}
+    for name, tensor in weights.items():
+        layer, _, part = name.rpartition(".")
+        if part == RANGE:
+            if tensor.shape != (4,) or not torch.isfinite(tensor).all():
+                raise ValueError(f"{name}: a range has four finite numbers")
+            ranges[layer] = LayerRange(*tensor.tolist())
+    return ranges
 
 
 def write_atomically(path: Path, write: Callable[[str], object]) -> None:

@@ -183,7 +183,7 @@ def write_onnx(request: ExportRequest, module: nn.Module, about: JsonView, out: 
     policy = request.policy(about, module)
     inputs, origin = _comparison_inputs(request)
     compared = onnx.write(module, out, policy, inputs)
-    precision = "+".join(sorted(set(precisions.precisions(precisions.quantize(module, policy)).values())))
+    precision = onnx_runtime.recipe(precisions.units(module), policy)["prec"]
     signature = f"onnxruntime-{version('onnxruntime')}|prec:{precision}|{origin}"
     checks = [
         ("largest difference of two logits", f"{compared['apart']:.2g}", signature),

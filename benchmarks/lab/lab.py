@@ -47,9 +47,11 @@ from benchmarks.tasks import Prepared, Task
 from supernet import cost
 from supernet.cost import parameters
 from supernet.elastic import SuperNet
-from supernet.quantization import precisions
+from supernet.quantization import onnx_runtime, precisions
+from supernet.quantization.calibration import stored_ranges
 from supernet.quantization.fake_quantize import FakeQuantized
-from supernet.quantization.precisions import lowered
+from supernet.quantization.precisions import STATIC, lowered
+from supernet.quantization.rounding import LARGEST
 from supernet.space import Architecture, SearchSpace
 from supernet.train import Batch, Objective
 from supernet.weights import SharedSlices
@@ -266,19 +268,41 @@ class BenchLab(LabBookkeeping):
         if known is None:
             self.yield_to_timing()
             if policy:
-                plain = net.export(architecture).to(self.device)
-                module = FakeQuantized(plain, runtime=self._workload.runtime).select([policy])
+                module = self._emulate(self._export(net, architecture, policy), policy)
             else:
                 module = net.activate(architecture).eval()
             result = self._validate(module) if own else self._evaluate_objective(module, objective, share)
             known = {"loss": float(result.loss), "metrics": dict(result.metrics)}
             known["at"] = self.ledger.clock.now()
             self.journal.record("evaluate", key, **known)
-        elif not net.model.training:
-            self._charge_tokens(net.statistics_cost)
+        elif policy or not net.model.training:
+            self._charge_tokens(_statistics_cost(net, policy))
         if own:
             self._log_improvement(known["loss"])
         return Measurement(known["loss"], known["metrics"])
+
+    def _export(
+        self, net: SuperNet, architecture: Architecture, policy: Mapping[str, str] | None
+    ) -> nn.Module:
+        """Return an exported sub-network, with activation ranges if the policy needs them.
+
+        Raises:
+            ContractViolationError: it needs them, and the network keeps no training batches.
+        """
+        module = net.export(architecture)
+        if STATIC in (policy or {}).values():
+            try:
+                net.calibrate(module)
+            except ValueError as error:
+                raise ContractViolationError(str(error)) from None
+        return module
+
+    def _emulate(self, plain: nn.Module, policy: Mapping[str, str]) -> nn.Module:
+        """Return an exported sub-network that imitates a policy, on the run's device."""
+        ranges, runtime = stored_ranges(plain), self._workload.runtime
+        largest = onnx_runtime.largest_weight() if ranges else LARGEST
+        fake = FakeQuantized(plain.to(self.device), runtime=runtime, ranges=ranges or None, largest=largest)
+        return fake.select([policy])
 
     def validation_batches(self, share: float) -> Sequence[Batch]:
         if not 0 < share <= 1:
@@ -427,7 +451,7 @@ class BenchLab(LabBookkeeping):
         folder = self.folder / "candidates" / f"{index:02d}"
         with self.ledger.clock.pause("export"), untouched_random_state(self.device):
             if known is None or not is_intact(folder, known["weights_sha256"]):
-                module = net.export(architecture)
+                module = self._export(net, architecture, policy)
                 if isinstance(target, Window):
                     check_size(module, target)
                 exported = net, module, architecture, policy
@@ -443,7 +467,7 @@ class BenchLab(LabBookkeeping):
                     known |= {"trial": self.trial} if self.trial else {}
                     self.journal.record("candidate", key, **known)
             else:
-                self._charge_tokens(net.statistics_cost)
+                self._charge_tokens(_statistics_cost(net, policy))
         self._log_improvement(known["valid"]["loss"])
         candidate = Candidate(
             index=index,
@@ -518,6 +542,11 @@ def _require_network(call: str, net: object) -> None:
             f"lab.{call}(net, architecture): its first argument is of type {type(net).__name__}, are the two"
             " swapped? First comes the network of lab.supernet() or lab.inherit()"
         )
+
+
+def _statistics_cost(net: SuperNet, policy: Mapping[str, str] | None) -> float:
+    """Return the tokens that statistics and ranges of an exported sub-network cost."""
+    return net.statistics_cost + net.calibration_cost * (STATIC in (policy or {}).values())
 
 
 def _key(architecture: Architecture, policy: Mapping[str, str] | None) -> str:

@@ -12,6 +12,8 @@ from benchmarks.lab.candidates import ContractViolationError, untouched_random_s
 from benchmarks.measurement import latency, serving
 from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.workload import RUNTIMES, Workload
+from supernet.quantization.calibration import calibrate, store_ranges
+from supernet.quantization.precisions import STATIC
 
 SECONDS = 0.3
 """Seconds of back-to-back inferences in an energy probe."""
@@ -99,8 +101,13 @@ class LatencyProbe:
             raise ContractViolationError(
                 f"low-precision layers run on the processor, this profile is {self.device}"
             )
+        plain = plain.requires_grad_(False).eval()
+        if STATIC in (policy or {}).values():
+            # No latency depends on the ranges: those of the workload's own input do.
+            source = self.workload.inputs(self.workload.source("cpu"))
+            store_ranges(plain, calibrate(plain, [source]))
         try:
             number = threads.declared()
-            return serving.serve_checked(plain.requires_grad_(False).eval(), policy, self.workload, number)
+            return serving.serve_checked(plain, policy, self.workload, number)
         except MeasurementRejectedError as error:
             raise ContractViolationError(f"no latency: {error}") from None

@@ -16,9 +16,10 @@ from benchmarks.measurement import parity
 from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.workload import Workload
 from supernet.quantization import openvino_runtime
-from supernet.quantization.onnx_runtime import KERNELS, SUMS, Ort, traced_encoder
+from supernet.quantization.calibration import stored_ranges
+from supernet.quantization.onnx_runtime import KERNELS, SUMS, Ort, on_this_machine, traced_encoder
 from supernet.quantization.onnx_trace import Traced
-from supernet.quantization.precisions import Policy, check, quantize, units
+from supernet.quantization.precisions import STATIC, Policy, check, quantize, units
 
 
 def serve(
@@ -52,20 +53,22 @@ def serve(
 def _graph(plain: nn.Module, policy: Policy | None, workload: Workload, threads: int | None) -> Ort:
     """Return the part of ``plain`` that the workload runs, under the policy: of encoders no head."""
     check(policy or {}, units(plain))
-    traced = _trace(plain, workload)
+    is_static = STATIC in (policy or {}).values()
+    traced = _trace(plain, workload, is_static)
     body = {name: precision for name, precision in (policy or {}).items() if name in traced.layers}
-    return Ort(traced, body, threads=threads or torch.get_num_threads())
+    static = on_this_machine(stored_ranges(plain)) if is_static else None
+    return Ort(traced, body, static=static, threads=threads or torch.get_num_threads())
 
 
-def _trace(plain: nn.Module, workload: Workload) -> Traced:
+def _trace(plain: nn.Module, workload: Workload, fold: bool) -> Traced:
     if not workload.image:
-        return traced_encoder(plain, workload.source_len)
+        return traced_encoder(plain, workload.source_len, fold=fold)
     from supernet.quantization.onnx_trace import trace
 
     inputs = [x.repeat(2, *[1] * (x.dim() - 1)) for x in workload.inputs(workload.source("cpu"))]
     names = ("pixels", "tokens")[: len(inputs)]
     axes = {name: {0: "batch"} for name in (*names, "output")}
-    return trace(plain, inputs, names=(names, ("output",)), axes=axes)
+    return trace(plain, inputs, names=(names, ("output",)), axes=axes, fold=fold)
 
 
 def scoring_module(

@@ -18,9 +18,9 @@ REFERENCE_SEED = 0
 """Seed of the reference network's weights."""
 RUNTIMES: dict[str, tuple[str, ...]] = {
     "torch": tuple(name for name, kind in precisions.PRECISIONS.items() if kind.linear),
-    "ort": ("fp32", "int8", "w4"),
+    "ort": ("fp32", "int8", precisions.STATIC, "w4"),
 }
-"""Runtime -> precisions for which it has kernels on the processor, without calibration."""
+"""Runtime -> precisions for which it has kernels on the processor."""
 
 
 @dataclass(frozen=True)

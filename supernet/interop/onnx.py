@@ -18,9 +18,12 @@ from supernet import seq2seq, vision_language
 from supernet.export import CorruptExportError
 from supernet.interop.errors import require
 from supernet.interop.huggingface.export import CLOSE, IMAGES, OutputMismatchError, sample
-from supernet.quantization.onnx_trace import to_onnx
+from supernet.quantization.calibration import stored_ranges
+from supernet.quantization.fake_quantize import FakeQuantized
+from supernet.quantization.onnx_runtime import largest_weight, on_this_machine
+from supernet.quantization.onnx_trace import trace
 from supernet.quantization.onnx_translator import encoder_and_step
-from supernet.quantization.precisions import Policy, lowered, quantize
+from supernet.quantization.precisions import STATIC, Policy, lowered, quantize
 
 AGREEING = 0.995
 """Least share of positions with the same largest logit, ties aside."""
@@ -69,7 +72,7 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    low = quantize(module, policy)
+    low = _deployed(module, policy)
     with torch.no_grad():
         if isinstance(module, seq2seq.Transformer):
             ours, theirs = _stepped(low, folder, *given)
@@ -107,7 +110,18 @@ def _single_graph(module: nn.Module, given: Sequence[Tensor], policy: Policy | N
     axes = {name: {0: "batch"} for name in (*names, "logits")}
     if names == ["tokens"]:
         axes["tokens"][1] = "length"
-    return to_onnx(module, [x[:2] for x in given], policy, names=(names, ["logits"]), axes=axes)
+    is_static = STATIC in (policy or {}).values()
+    traced = trace(module, [x[:2] for x in given], names=(names, ["logits"]), axes=axes, fold=is_static)
+    return traced.under(policy, on_this_machine(stored_ranges(module)) if is_static else None)
+
+
+def _deployed(module: nn.Module, policy: Policy | None) -> nn.Module:
+    """Return a network under a policy in torch, which has no kernel for static layers: they are imitated."""
+    if STATIC not in (policy or {}).values():
+        return quantize(module, policy)
+    ranges = stored_ranges(module)
+    fake = FakeQuantized(module, runtime="ort", ranges=ranges, largest=largest_weight())
+    return fake.select([policy])
 
 
 def _stepped(module: Any, folder: Path, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

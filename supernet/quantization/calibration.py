@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,8 @@ PERCENTILE = 99.999
 """Percentage of values inside a range of the method ``percentile``, as in ONNX Runtime."""
 BINS = 2048
 """Bins of a histogram. ONNX Runtime's default for entropy is 128, which leaves one candidate: min-max."""
+RANGE = "activation_range"
+"""Buffer of a layer with the four numbers of its ``LayerRange``."""
 QUANTIZED_BINS = 128
 """Bins to which the method ``entropy`` merges a histogram."""
 
@@ -88,6 +90,25 @@ def calibrate(
         choose = percentile_ends if method == "percentile" else entropy_ends
         ends = {key: choose(histogram, *extremes[key]) for key, histogram in counts.items()}
     return {key[1:]: LayerRange(*ends[key], *ends[f">{key[1:]}"]) for key in extremes if key.startswith("<")}
+
+
+def store_ranges(module: nn.Module, ranges: Ranges) -> None:
+    """Store activation ranges in an exported network, as a buffer ``RANGE`` ``[4]`` of each layer.
+
+    An export writes buffers beside the weights, and its digest covers them.
+    """
+    for name, own in ranges.items():
+        layer = module.get_submodule(name)
+        layer.register_buffer(RANGE, torch.tensor(astuple(own), dtype=torch.float32))
+
+
+def stored_ranges(module: nn.Module) -> dict[str, LayerRange]:
+    """Return the activation ranges that ``store_ranges`` stored; empty without any."""
+    return {
+        name: LayerRange(*getattr(layer, RANGE).tolist())
+        for name, layer in module.named_modules()
+        if RANGE in layer._buffers
+    }
 
 
 class _Pass:

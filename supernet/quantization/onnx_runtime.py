@@ -213,9 +213,12 @@ def encoder(module: nn.Module, policy: Policy | None = None, *, length: int = 8,
     return Ort(traced_encoder(module, length), policy, threads=threads)
 
 
-def traced_encoder(module: nn.Module, length: int = 8) -> Traced:
-    """Trace the encoder of an exported network, to be written out under many policies."""
+def traced_encoder(module: nn.Module, length: int = 8, *, fold: bool = False) -> Traced:
+    """Trace the encoder of an exported network, to be written out under many policies.
+
+    Args:
+        fold: fold batch norms, as static int8 needs.
+    """
     tokens = torch.full((2, length), 4)
-    return trace(
-        module, [tokens], call=lambda net, *given: net.encode(*given), axes={"tokens": {0: "b", 1: "t"}}
-    )
+    axes = {"tokens": {0: "b", 1: "t"}}
+    return trace(module, [tokens], call=lambda net, *given: net.encode(*given), axes=axes, fold=fold)

@@ -71,6 +71,8 @@ PRECISIONS = {
     STATIC: Precision(None, None, lambda: "w8c-a8t-static"),
 }
 """Name -> precision, for every precision of a policy."""
+INT8 = ("int8", STATIC)
+"""INT8 with dynamic and with static activation ranges."""
 
 
 OPERATORS = {kind.precision: kind.operator for kind in (Int8Linear, W4Linear)}
@@ -89,14 +91,28 @@ def choices(shape: Sequence[int]) -> tuple[str, ...]:
     return tuple(name for name in PRECISIONS if refusal(name, shape) is None)
 
 
-def uniform_int8(module: nn.Module) -> dict[str, str]:
+def uniform_int8(module: nn.Module, int8: str = "int8") -> dict[str, str]:
     """Return the policy of int8 in every linear layer and image convolution.
 
     That includes projections, feed-forwards, bridges, pooler, dense layers of heads, and an output layer with
     weights of its own.
+
+    Args:
+        int8: of ``INT8``.
     """
     kinds = nn.Linear | nn.Conv2d
-    return {name: "int8" for name, layer in module.named_modules() if isinstance(layer, kinds)}
+    return {name: int8 for name, layer in module.named_modules() if isinstance(layer, kinds)}
+
+
+def deployed_precisions(int8: str, available: Sequence[str]) -> tuple[str, ...]:
+    """Return a runtime's precisions; of those of ``INT8`` only one, ``int8`` if the runtime has it.
+
+    Args:
+        int8: the family's, ``ModelFamily.int8``.
+        available: precisions of the runtime.
+    """
+    deployed = int8 if int8 in available else INT8[0]
+    return tuple(name for name in available if name not in INT8 or name == deployed)
 
 
 def lowered(policy: Policy | None) -> dict[str, str] | None:

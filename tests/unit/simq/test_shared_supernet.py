@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,17 +21,20 @@ from benchmarks.lab.candidates import ContractViolationError
 from benchmarks.lab.journal import Journal
 from benchmarks.lab.lab import BenchLab
 from benchmarks.lab.ledger import Clock, Ledger
+from benchmarks.measurement import serving
+from benchmarks.measurement.workload import RUNTIMES, Workload
 from benchmarks.options import Options
 from benchmarks.registry import find
 from benchmarks.runs import plan
 from benchmarks.tasks.vision import VisionTask, cifar10, cifar10_resnet, digits, digits_resnet, easy_vqa
 from benchmarks.verification import rerun
 from simq.archive import MIN_VARIED, Archive
-from simq.genome import precision_units
+from simq.genome import JointSpace, precision_units
 from simq.int8_fallback import fall_back
-from simq.methods import LinasMethod, UniformBf16, UniformFp32
+from simq.methods import JointSearch, LinasMethod, UniformBf16, UniformFp32, UniformInt8
 from simq.shared_supernet import JointSupernet, inherit_supernet, reserved_tokens, scale_advice
 from supernet.export import load
+from supernet.quantization.calibration import stored_ranges
 from supernet.quantization.precisions import uniform_int8, units
 from supernet.space import layered_space
 from supernet.vit import ViTConfig, ViTFamily
@@ -55,16 +61,17 @@ def closed(monkeypatch: Any) -> Any:
 class Bench:
     """Runs of one task, each in a folder of its own."""
 
-    def __init__(self, task: VisionTask, home: Path, tokens: float = 30_000) -> None:
+    def __init__(self, task: VisionTask, home: Path, tokens: float = 30_000, runtime: str = "torch") -> None:
         self.task, self.home = task, home
-        self.tier = task.tier("check", "cpu")
+        tier = task.tier("check", "cpu")
+        self.tier = replace(tier, workload=dict(tier.workload) | {"runtime": runtime})
         self.prepared = task.prepare(self.tier, home / "cache", None, lambda _: None)
         self.allowance = {"tokens": tokens, "evaluations": 6, "probes": 6, "seconds": 600}
         self.said: list[str] = []
 
     def lab(self, name: str, **options: Any) -> BenchLab:
         folder = self.home / name
-        folder.mkdir()
+        folder.mkdir(parents=True, exist_ok=True)
         info = TaskInfo(self.task.name, "simq", "check", "accuracy", dict(self.tier.settings) | SETTINGS)
         return BenchLab(
             folder,
@@ -128,6 +135,72 @@ def test_a_search_has_the_whole_supernet_and_is_charged_for_it(task: VisionTask,
     assert len(again.statistics_batches) == len(net.statistics_batches)
     for (ours, _), (theirs, _) in zip(net.statistics_batches, again.statistics_batches, strict=True):
         assert np.array_equal(ours[0].numpy(), theirs[0].numpy())
+
+
+def joint_space(method: type[JointSearch], task: VisionTask, runtime: str) -> JointSpace:
+    family = task.family(task.tier("check", "cpu"), SimpleNamespace(source_vocab=0, target_vocab=10))
+    options = Options(method.options, {})
+    lab: Any = SimpleNamespace(options=options, precisions=RUNTIMES[runtime])
+    return method().space(lab, family)
+
+
+def test_an_alphabet_has_the_int8_in_which_a_family_is_deployed() -> None:
+    found = {
+        (method.name, task.name, runtime): joint_space(method, task, runtime).alphabet
+        for method in (LinasMethod, UniformInt8)
+        for task in (digits, digits_resnet)
+        for runtime in ("torch", "ort")
+    }
+    assert found == {
+        ("linas", "vision-digits", "torch"): ("fp32", "bf16", "int8", "w4"),
+        ("linas", "vision-digits", "ort"): ("fp32", "int8", "w4"),
+        ("linas", "vision-digits-resnet", "torch"): ("fp32", "bf16", "int8", "w4"),
+        ("linas", "vision-digits-resnet", "ort"): ("fp32", "int8s", "w4"),
+        ("uniform-int8", "vision-digits", "torch"): ("int8",),
+        ("uniform-int8", "vision-digits", "ort"): ("int8",),
+        ("uniform-int8", "vision-digits-resnet", "torch"): ("int8",),
+        ("uniform-int8", "vision-digits-resnet", "ort"): ("int8s",),
+    }
+
+
+def counted(lab: BenchLab) -> dict[str, float]:
+    return {kind: amount for kind, amount in lab.ledger.totals().items() if kind != "seconds"}
+
+
+def test_static_int8_takes_no_more_tokens_than_are_reserved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Residual networks in ONNX Runtime: no layer is left out, and what is proposed is what was evaluated."""
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    monkeypatch.setattr("benchmarks.hardware.timing_lock.exclusive", lambda: contextlib.nullcontext(0.0))
+    bench = Bench(digits_resnet, tmp_path, 60_000, "ort")
+    leader = bench.lab("leader")
+    (made,) = JointSupernet().search(leader)
+
+    def search(name: str) -> tuple[BenchLab, list[Any]]:
+        lab = bench.following(name, leader, made)
+        lab.options = Options(UniformInt8.options, {"population": 2})
+        return lab, list(UniformInt8().search(lab))
+
+    lab, found = search("follower")
+    spent = counted(lab)
+    assert spent["evaluations"] == 6 and spent["tokens"] <= lab.budget.total("tokens")
+    for candidate in found:
+        module, about = load(candidate.path)
+        assert about["policy"] == candidate.policy == dict.fromkeys(units(module), "int8s")
+        assert set(stored_ranges(module)) == set(units(module))
+        served = serving.serve_checked(module, candidate.policy, Workload.of(bench.tier.workload))
+        assert served.recipe()["prec"] == "int8s"
+    # What repeats from the journal is charged alike.
+    bench.home = tmp_path / "again"
+    shutil.copytree(tmp_path / "follower", bench.home / "follower")
+    again, repeated = search("follower")
+    assert [c.weights_sha256 for c in repeated] == [c.weights_sha256 for c in found]
+    assert counted(again) == pytest.approx(spent)
+    # The evaluated network is the proposed one, with ranges of the same batches.
+    net = inherit_supernet(bench.following("evaluated", leader, made))
+    evaluated = bench.lab("other").evaluate(net, found[0].architecture, policy=found[0].policy)
+    assert evaluated.loss == pytest.approx(found[0].valid.loss, rel=1e-3)
 
 
 def test_tokens_that_statistics_would_use_up_are_refused(tmp_path: Path) -> None:

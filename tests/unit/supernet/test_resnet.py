@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -18,6 +21,8 @@ from supernet.cost import cost, policy_units
 from supernet.data.images import ImageBatches, Images
 from supernet.elastic import FORWARD_COST, SuperNet
 from supernet.families import family_of, image_family
+from supernet.quantization.calibration import stored_ranges
+from supernet.quantization.precisions import units
 from supernet.resnet import ResNetConfig, ResNetFamily, norms
 from supernet.space import get_space, resnet_space
 from supernet.train import Recipe, Sandwich, SinglePath, Trainer
@@ -206,6 +211,36 @@ def test_an_export_survives_the_disk_with_its_statistics(net: SuperNet, tmp_path
     again = export.network(read, about)
     again.model.eval()
     assert torch.equal(again.activate(again.space.largest())(images()), module(images()))
+
+
+def test_an_export_survives_the_disk_with_its_ranges(net: SuperNet, tmp_path) -> None:
+    arch, charged = net.space.smallest(), []
+    plain, module = net.export(arch), net.export(arch)
+    net.meter = charged.append
+    net.calibrate(module)
+    assert charged == [net.calibration_cost] == [net.statistics_cost] and charged[0] > 0
+    digests = [
+        export.save(tmp_path / name, m, net.family.spec(), arch) for name, m in (("a", plain), ("b", module))
+    ]
+    assert digests[0] != digests[1]  # ranges are what is deployed, too
+    read, _ = export.load(tmp_path / "b")
+    assert stored_ranges(read) == stored_ranges(module) and set(stored_ranges(read)) == set(units(module))
+    assert not stored_ranges(export.load(tmp_path / "a")[0])
+    assert torch.equal(read(images()), module(images()))
+    weights = load_file(tmp_path / "b" / "model.safetensors")
+    for bad in (torch.tensor([0.0, 1.0]), torch.full((4,), torch.nan)):
+        save_file(weights | {"head.activation_range": bad}, tmp_path / "b" / "model.safetensors")
+        digest = hashlib.sha256((tmp_path / "b" / "model.safetensors").read_bytes()).hexdigest()
+        about = json.loads((tmp_path / "b" / "architecture.json").read_text())
+        (tmp_path / "b" / "architecture.json").write_text(json.dumps(about | {"weights_sha256": digest}))
+        with pytest.raises(export.CorruptExportError, match="a range has four finite numbers"):
+            export.load(tmp_path / "b")
+
+
+def test_calibration_needs_batches(net: SuperNet) -> None:
+    bare = SuperNet(net.family, net.source)
+    with pytest.raises(ValueError, match="keeps none: call net.keep_batches"):
+        bare.calibrate(bare.export(net.space.smallest()))
 
 
 def test_a_mixture_of_one_expert_is_plain_sharing(net: SuperNet) -> None:

@@ -96,6 +96,30 @@ def test_the_exported_network_is_the_evaluated_one(lab: BenchLab) -> None:
         assert made.valid.loss == pytest.approx(found.loss, rel=1e-3)
 
 
+def test_static_ranges_are_of_kept_training_batches(lab: BenchLab) -> None:
+    """Networks without batch norms keep batches for this alone, and only what calibrates pays for them."""
+    net, architecture = lab.supernet(), lab.space.smallest()
+    policy = dict.fromkeys(lab.units(architecture), "int8s")
+    if "int8s" not in lab.precisions:
+        with pytest.raises(ContractViolationError, match="no precision 'int8s' in runtime torch"):
+            lab.evaluate(net, architecture, policy=policy)
+        return
+    with pytest.raises(ContractViolationError, match="keeps none: call net.keep_batches"):
+        lab.evaluate(net, architecture, policy=policy)
+    net.keep_batches(lab.train_batches(0.5), most=2)  # one is all that half of the tokens are
+    assert len(net.statistics_batches) == 1
+    net.model.eval()
+    before, each = lab.budget.spent("tokens"), net.calibration_cost
+    plain = lab.evaluate(net, architecture).loss
+    assert lab.budget.spent("tokens") == before and each > 0
+    low = lab.evaluate(net, architecture, policy=policy).loss
+    assert low != plain and low == pytest.approx(plain, rel=0.1)
+    made = lab.candidate(net, architecture, policy, target=lab.limits[0])
+    assert lab.budget.spent("tokens") == pytest.approx(before + 2 * each)
+    assert made.valid.loss == pytest.approx(low, rel=1e-3)
+    assert lab.probe(architecture, policy) > 0
+
+
 def test_wrong_policies_are_faults_that_cost_nothing(lab: BenchLab) -> None:
     net, architecture = lab.supernet(), lab.space.smallest()
     for wrong, said in (
@@ -113,7 +137,8 @@ def test_wrong_policies_are_faults_that_cost_nothing(lab: BenchLab) -> None:
                 call(wrong)
     if "bf16" not in lab.precisions:
         with pytest.raises(
-            ContractViolationError, match="no precision 'bf16' in runtime ort, choose one of fp32, int8, w4"
+            ContractViolationError,
+            match="no precision 'bf16' in runtime ort, choose one of fp32, int8, int8s, w4",
         ):
             lab.probe(architecture, {"head": "bf16"})
     assert not lab.budget.spent("evaluations") and not lab.budget.spent("probes")

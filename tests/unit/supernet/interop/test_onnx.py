@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from supernet import seq2seq
 from supernet.export import CorruptExportError
+from supernet.quantization.calibration import calibrate, store_ranges
+from supernet.quantization.precisions import STATIC, units
 from tests.processor import needs_vnni
 from tests.unit.supernet.interop.networks import (
     CASES,
@@ -17,6 +21,7 @@ from tests.unit.supernet.interop.networks import (
     pair_family,
     pairs,
 )
+from tests.unit.supernet.quantization.trained import digits, residual_network, vision_transformer
 
 pytest.importorskip("transformers", reason="needs the extra huggingface")
 
@@ -45,6 +50,26 @@ def test_onnx_runtime_computes_the_same(name, precision, translator, tmp_path):
     onnx.write(module, tmp_path / "fp32")
     whole = sum(path.stat().st_size for path in tmp_path.glob("fp32/*.onnx"))
     assert sizes < 0.8 * whole if policy else sizes == whole  # int8 is really int8
+
+
+@pytest.mark.parametrize("network", [residual_network, vision_transformer])
+def test_static_int8_is_written_with_the_ranges_of_the_export(network, tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    from supernet.interop import onnx
+
+    module, pixels = copy.deepcopy(network()), digits()[0]
+    policy = dict.fromkeys(units(module), STATIC)
+    with pytest.raises(ValueError, match="needs its activation range"):
+        onnx.write(module, tmp_path, policy, [pixels[:64]])
+    store_ranges(module, calibrate(module, [[pixels[:256]]]))
+    found = onnx.write(module, tmp_path, policy, [pixels[1200:1264]])
+    assert found["agreeing"] >= 0.995 and found["apart"] > 0
+    session = onnx.load(tmp_path / "model.onnx")
+    logits = onnx.run(session, [pixels[1200:1264]])[0]
+    assert (logits - module(pixels[1200:1264])).norm() < 0.2 * module(pixels[1200:1264]).norm()
+    onnx.write(module, tmp_path / "fp32", None, [pixels[:64]])
+    sizes = [(folder / "model.onnx").stat().st_size for folder in (tmp_path, tmp_path / "fp32")]
+    assert sizes[0] < 0.7 * sizes[1]
 
 
 def test_onnx_translators_that_read_two_layers(tmp_path):

@@ -17,7 +17,7 @@ from benchmarks.measurement.workload import RUNTIMES
 from supernet.quantization.calibration import calibrate
 from supernet.quantization.fake_quantize import FakeQuantized
 from supernet.quantization.onnx_static import Static, fused_sums
-from supernet.quantization.precisions import STATIC, policy_bytes, quantize, units
+from supernet.quantization.precisions import STATIC, deployed_precisions, policy_bytes, quantize, units
 from supernet.quantization.rounding import LARGEST, REDUCED
 from tests.processor import VNNI
 from tests.unit.supernet.quantization.trained import digits, residual_network, vision_transformer
@@ -188,9 +188,11 @@ def test_files_are_valid_and_small() -> None:
     assert sum(policy_bytes(net, policy).values()) < len(file) < 0.6 * len(graph.under())
 
 
-def test_no_task_offers_a_precision_that_needs_ranges() -> None:
-    # Published runs searched these alphabets, in this order.
-    assert RUNTIMES == {"torch": ("fp32", "bf16", "int8", "w4"), "ort": ("fp32", "int8", "w4")}
+def test_alphabets_of_published_runs_keep_their_order() -> None:
+    found = {runtime: deployed_precisions("int8", names) for runtime, names in RUNTIMES.items()}
+    assert found == {"torch": ("fp32", "bf16", "int8", "w4"), "ort": ("fp32", "int8", "w4")}
+    assert deployed_precisions(STATIC, RUNTIMES["torch"]) == found["torch"]
+    assert deployed_precisions(STATIC, RUNTIMES["ort"]) == ("fp32", STATIC, "w4")
 
 
 def test_missing_ranges_and_folding_are_refused() -> None:
