@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from benchmarks.api import UsageError
-from benchmarks.cli import bert_recipe, mt_gap, mt_retraining, simq_tables
+from benchmarks.cli import bert_recipe, mt_gap, retraining, simq_tables
 from benchmarks.cli.arguments import add_data_dir, add_json, add_results
 from benchmarks.cli.console import print_json, print_table
 from benchmarks.records import study_files
@@ -18,7 +18,11 @@ from benchmarks.records.provenance import source_state
 from benchmarks.records.store import write_text
 from benchmarks.records.study_files import StudyOutcome
 
-MEASURED = (mt_gap, mt_retraining, bert_recipe)
+MEASURED: tuple[ModuleType | retraining.Measuring, ...] = (
+    mt_gap,
+    *map(retraining.measuring, study_files.RETRAINING),
+    bert_recipe,
+)
 """Commands that train what studies read."""
 
 
@@ -122,8 +126,7 @@ def _answered(options: argparse.Namespace, module: ModuleType) -> StudyOutcome:
         "data": options.data_dir,
         "records": readable(options.results) / "records",
         "weights": options.weights,
-        "gap": options.results / "mt-gap",
-        "retraining": options.results / "mt-retraining",
+        **{name: options.results / name for name in study_files.MEASURED},
     }
     source = sources.get(module.READS)
     if source is None and module.READS == "weights":

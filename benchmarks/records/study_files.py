@@ -27,12 +27,13 @@ from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.text import printable
 
 STUDIES = {
+    "bert-retraining": "retraining.bert",
     "break-even": "break_even",
     "cpu-latency": "cpu_latency",
     "deployed-sizes": "deployed_sizes.study",
     "mt-front": "mt_front.study",
     "mt-gap": "mt_gap.study",
-    "mt-retraining": "mt_retraining.study",
+    "mt-retraining": "retraining.mt",
     "shape-latency": "shape_latency",
     "simq-fronts": "simq_fronts.study",
     "simq-fronts-accuracy": "simq_fronts.accuracy",
@@ -42,8 +43,10 @@ STUDIES = {
 """Name on the command line -> module."""
 READ_DATA = frozenset(("shape-latency",))
 """Studies whose module states ``READS = "data"``: known without importing torch."""
-MEASURED = {"mt-gap": "mt-gap-measure", "mt-retraining": "mt-retraining-measure"}
-"""Study -> command that trains what it reads, further seeds included."""
+RETRAINING = ("mt-retraining", "bert-retraining")
+"""Studies of the training that inherited weights save."""
+MEASURED = {name: f"{name}-measure" for name in ("mt-gap", *RETRAINING)}
+"""Study -> command that trains what it reads, further seeds included, into a folder of the study's name."""
 TIMES_TIER = {"mt-front": "front"}
 """Study -> tier of the runs whose winners it times."""
 FOLDER = "studies"

@@ -1,32 +1,35 @@
-"""Supernets of translation that studies train: their kinds, and task, tier, data and device of a study."""
+"""Supernets that studies train: their kinds, and task, tier, data and device of a study."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
+from baselines.teacher import teacher_space
 from benchmarks.api import UsageError
 from benchmarks.lab.batches import derive_seed, recipe_of
 from benchmarks.stats.bleu import DIGITS
 from benchmarks.studies.trainings import Source, Tokens
-from benchmarks.tasks import Prepared, corpus, get_task
+from benchmarks.tasks import Prepared, corpus, get_task, text
+from benchmarks.tasks.bert import BertTask
 from benchmarks.tasks.datasets import Say
 from mos.mixture import Mixture
 from supernet.data.sentence_pairs import PairData
 from supernet.elastic import SuperNet
-from supernet.seq2seq import Seq2SeqFamily
-from supernet.space import Architecture, SearchSpace
+from supernet.model_family import ModelFamily
+from supernet.space import Architecture, SearchSpace, get_space
 from supernet.train import Sampling, Sandwich, SinglePath, Trainer
 from supernet.weights import SharedSlices
 
 if TYPE_CHECKING:
-    from benchmarks.tasks.mt import MTTask
     from benchmarks.tasks.tiers import Tier
 
 KINDS: dict[str, tuple[Source, Sampling]] = {
@@ -42,13 +45,18 @@ KINDS: dict[str, tuple[Source, Sampling]] = {
 
 
 @dataclass(frozen=True)
-class Setting:
-    """Task, tier, data and device of all trainings of a study."""
+class Setting(ABC):
+    """Task, tier, data and device of all trainings of a study.
 
-    task: MTTask
+    Attributes:
+        space_name: ``task``, or ``homogeneous`` for the encoders of plain shapes.
+    """
+
+    task: Any
     tier: Tier
     prepared: Prepared
     device: str
+    space_name: str = "task"
 
     @classmethod
     def prepared_for(
@@ -59,25 +67,34 @@ class Setting:
         data_dir: Path | None,
         device: str,
         say: Say = lambda line: None,
+        space: str = "task",
     ) -> Setting:
         """Return the setting of a study; its data is prepared once and read from ``cache`` from then on."""
-        task = cast("MTTask", get_task(name))
+        task: Any = get_task(name)
         tier = task.tier(tier_name, device)
-        return cls(task, tier, task.prepare(tier, cache, data_dir, say), device)
-
-    def family(self, only: Architecture | None = None) -> Seq2SeqFamily:
-        """Return the family of the tier's space, or of one architecture of it."""
-        family = self.task.family(self.tier, self.prepared)
-        return family if only is None else family.restrict_to(only)
+        prepared = task.prepare(tier, cache, data_dir, say)
+        kind = EncoderSetting if isinstance(task, BertTask) else TranslationSetting
+        return kind(task, tier, prepared, device, space)
 
     @property
     def space(self) -> SearchSpace:
-        """Search space of the tier."""
-        return self.family().space
+        """Search space of the study."""
+        name = self.tier.space
+        if self.space_name == "homogeneous":
+            name = self.tier.settings["autodistil"]["one"][0]
+        return get_space(name)
 
-    def network(self, source: Source, seed: int, only: Architecture | None = None) -> SuperNet:
+    def family(self, only: Architecture | None = None) -> ModelFamily:
+        """Return the family of the study's space, or of one architecture of it."""
+        family: ModelFamily = self.task.family(self.tier, self.prepared, self.space)
+        return family if only is None else family.restrict_to(only)
+
+    def kind(self, name: str) -> tuple[Source, Sampling]:
+        """Return a kind of supernet of ``KINDS`` as it is on this task."""
+        return KINDS[name]
+
+    def network(self, source: Source, seed: int, family: ModelFamily) -> SuperNet:
         """Return an untrained supernet, or network; its initial weights follow from ``seed`` alone."""
-        family = self.family(only)
         return SuperNet(family, source(family, torch.Generator().manual_seed(seed), self.device))
 
     def fit(
@@ -90,7 +107,7 @@ class Setting:
         batches: str = "batches",
         rate: float = 1.0,
     ) -> tuple[SuperNet, int]:
-        """Train on ``tokens`` target tokens, counted once; return the trained network and the updates.
+        """Train on ``tokens`` tokens, counted once an update; return the trained network and the updates.
 
         Args:
             batches: names the order of the batches; one seed and name give all networks the same ones.
@@ -108,7 +125,24 @@ class Setting:
         return trainer.fit(Tokens(stream, tokens)), trainer.updates
 
     def score(self, net: SuperNet, architecture: Architecture) -> dict[str, float]:
-        """Return BLEU and chrF of all test sets pooled, and the losses of both splits.
+        """Return the test scores of a sub-network, all test sets pooled, and the losses of both splits."""
+        return self._scores(net.export(architecture).to(self.device))
+
+    def parent_family(self) -> ModelFamily:
+        """Return the family of the plain network that encoders start from."""
+        family: ModelFamily = self.task.family(self.tier, self.prepared, parent_space(self.tier))
+        return family
+
+    @abstractmethod
+    def _scores(self, module: nn.Module) -> dict[str, float]:
+        """Return the scores of an exported network."""
+
+
+class TranslationSetting(Setting):
+    """Setting of a study of translation."""
+
+    def _scores(self, module: nn.Module) -> dict[str, float]:
+        """Return BLEU, chrF and losses.
 
         The figures of ``task.score``, without its intervals and other metrics: these take several times as
         long as translating does on a GPU.
@@ -117,7 +151,6 @@ class Setting:
         from sacrebleu.metrics.chrf import CHRF
 
         task, tier, device = self.task, self.tier, self.device
-        module = net.export(architecture).to(device)
         subwords = corpus.load_vocabulary(self.prepared.folder)
         pairs = [
             pair
@@ -135,6 +168,42 @@ class Setting:
             "test_loss": task.evaluate(module, PairData(*arrays), device).loss,
             "valid_loss": task.evaluate(module, task.validation(self.prepared), device).loss,
         }
+
+
+class EncoderSetting(Setting):
+    """Setting of a study of encoders, scored on masked words."""
+
+    def kind(self, name: str) -> tuple[Source, Sampling]:
+        """Return a kind of supernet of encoders."""
+        return encoder_kind(name)
+
+    def _scores(self, module: nn.Module) -> dict[str, float]:
+        """Return the percentage of the test text's masked words that are predicted right, and losses."""
+        task: BertTask = self.task
+        pieces = text.load_vocabulary(self.prepared.folder)
+        measured = [
+            task.predictions(
+                module, text.pack(self.prepared.folder, text.encode(pieces, documents)), self.device, "fp32"
+            )
+            for documents in text.read_tests(task.sealed(self.prepared)).values()
+        ]
+        losses, hits = (np.concatenate(column) for column in zip(*measured, strict=True))
+        return {
+            "accuracy": 100 * float(hits.mean()),
+            "test_loss": float(losses.mean()),
+            "valid_loss": task.evaluate(module, task.validation(self.prepared), self.device).loss,
+        }
+
+
+def encoder_kind(name: str) -> tuple[Source, Sampling]:
+    """Return a kind of ``KINDS`` for encoders: mixtures are routed layer by layer, as in their method."""
+    source, sampling = KINDS[name]
+    return (partial(source, encoding="fine") if name.startswith("mos-") else source), sampling
+
+
+def parent_space(tier: Tier) -> SearchSpace:
+    """Return the space of the plain network that encoders of a tier start from."""
+    return teacher_space(tier.settings["teacher"])
 
 
 def check_kinds(kinds: Iterable[str]) -> None:

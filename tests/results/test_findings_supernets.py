@@ -19,8 +19,8 @@ from benchmarks.studies.bert_recipe.plan import REGISTERED, read_pilots
 from benchmarks.studies.mt_front.analysis import FrontPoint, over_limits
 from benchmarks.studies.mt_front.study import fastest_bleu, limits_kept
 from benchmarks.studies.mt_gap import study
-from benchmarks.studies.mt_retraining.plan import NOTHING
-from benchmarks.studies.mt_retraining.study import mean_difference, read_points, share_to_match
+from benchmarks.studies.retraining.plan import NOTHING
+from benchmarks.studies.retraining.study import mean_difference, read_points, share_to_match
 from supernet.train import Sandwich
 from tests import ROOT
 
@@ -130,7 +130,7 @@ def test_the_committed_study_is_that_of_the_measurements(measured: Any) -> None:
 
 
 def test_the_ten_sentences_quote_nothing_that_the_sections_do_not_have() -> None:
-    plan, points = read_points(ROOT / "results" / "mt-retraining")
+    plan, points = read_points("mt-retraining", ROOT / "results" / "mt-retraining")
     curves = {key: [[p["bleu"] for p in seed] for seed in seeds] for key, seeds in points.items()}
     starts = {start: [share_to_match(plan, curves, start, n) for n in range(3)] for start in plan.starts}
     cheap = [share for start, shares in starts.items() if start != "hat" for share in shares]
@@ -151,7 +151,7 @@ def test_the_ten_sentences_quote_nothing_that_the_sections_do_not_have() -> None
 
 
 def test_every_figure_on_retraining_follows_from_the_measurements_and_no_other_is_quoted() -> None:
-    plan, points = read_points(ROOT / "results" / "mt-retraining")
+    plan, points = read_points("mt-retraining", ROOT / "results" / "mt-retraining")
     curves = {key: [[p["bleu"] for p in seed] for seed in seeds] for key, seeds in points.items()}
     numbers = range(len(plan.architectures))
     needed = {key: share for key in curves if (share := share_to_match(plan, curves, *key)) is not None}

@@ -17,14 +17,14 @@ from typing import cast
 import numpy as np
 import torch
 
-from baselines.teacher import teacher_space
 from benchmarks.api import UsageError
 from benchmarks.lab.batches import derive_seed, recipe_of
 from benchmarks.records.canonical import JsonObject
 from benchmarks.records.provenance import source_state
 from benchmarks.records.store import write_text
 from benchmarks.studies.bert_recipe.plan import NOTHING, Pilot
-from benchmarks.studies.trainings import Source, Tokens, Trainings
+from benchmarks.studies.supernets import encoder_kind, parent_space
+from benchmarks.studies.trainings import Tokens, Trainings
 from benchmarks.tasks import Prepared, get_task
 from benchmarks.tasks.bert import BertTask
 from benchmarks.tasks.datasets import Say
@@ -38,17 +38,10 @@ from supernet.data.masked_text import PackedText
 from supernet.elastic import SuperNet
 from supernet.interop.bert_start import Parent, start_from
 from supernet.space import Architecture, SearchSpace, get_space
-from supernet.train import Sampling, Sandwich, SinglePath, Trainer
-from supernet.weights import SharedSlices
+from supernet.train import Trainer
 
-SOURCES: dict[str, tuple[Source, Sampling]] = {
-    "parent": (SharedSlices, SinglePath()),
-    "single-path": (SharedSlices, SinglePath()),
-    "sandwich": (SharedSlices, Sandwich()),
-    "mos-layer": (partial(Mixture, neuron_wise=False, encoding="fine"), Sandwich()),
-    "mos-neuron": (partial(Mixture, encoding="fine"), Sandwich()),
-}
-"""Kind -> source of weights and rule of sampling."""
+SINGLE_PATH = ("parent", "single-path")
+"""Kinds that are trained as HAT's supernet is, a network of one architecture included."""
 HEALTHY = 0.1
 """Nats below the loss of word frequencies from which a network has learnt more than these."""
 ROUTED = 64
@@ -114,7 +107,7 @@ def _tier(pilot: Pilot, device: str) -> tuple[BertTask, Tier]:
 def space_of(pilot: Pilot, tier: Tier) -> SearchSpace:
     """Return the space of a pilot's network."""
     if pilot.kind == "parent":
-        return teacher_space(tier.settings["teacher"])
+        return parent_space(tier)
     return get_space(tier.space if pilot.space == "task" else tier.settings["autodistil"]["one"][0])
 
 
@@ -132,7 +125,7 @@ def _run(out: Path, cache: Path, data_dir: Path | None, device: str, pilot: Pilo
     commit, dirty = source_state()
     task, tier, prepared = _setting(pilot, cache, data_dir, device)
     family = task.family(tier, prepared, space_of(pilot, tier))
-    source, sampling = SOURCES[pilot.kind]
+    source, sampling = encoder_kind("hat" if pilot.kind in SINGLE_PATH else pilot.kind)
     seed = derive_seed(pilot.seed, pilot.task, "bert-recipe")
     net = SuperNet(family, source(family, torch.Generator().manual_seed(seed), device))
     if pilot.start != NOTHING:

@@ -32,7 +32,8 @@ def train(setting: Setting, plan: GapPlan, job: Job) -> SuperNet:
     source, sampling = KINDS.get(job.kind, (SharedSlices, SinglePath()))
     only = None if job.network is None else setting.space.architecture(plan.architectures[job.network])
     seed = derive_seed(job.seed, plan.task, "mt-gap", job.network)
-    return setting.fit(setting.network(source, seed, only), sampling, plan.tokens, job.seed)[0]
+    net = setting.network(source, seed, setting.family(only))
+    return setting.fit(net, sampling, plan.tokens, job.seed)[0]
 
 
 def measure(plan: GapPlan, asked: Trainings) -> int:

@@ -36,7 +36,7 @@ from benchmarks.tasks.datasets import Say
 SUMMARY = (
     "how far inherited weights are from training alone, and how well supernets rank; from mt-gap-measure"
 )
-READS = "gap"
+READS = "mt-gap"
 FOLDER = "mt-gap"
 """Folder of the measurements under the results folder."""
 RULE = (

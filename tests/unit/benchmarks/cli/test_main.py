@@ -75,7 +75,7 @@ def test_one_file_a_command():
         "console",
         "launching",
         "mt_gap",
-        "mt_retraining",
+        "retraining",
         "record_argument",
         "selection",
         "simq_tables",

@@ -1,4 +1,4 @@
-"""Plan of the retraining study: its networks, starts and amounts of training, registered in a file."""
+"""Plans of the retraining studies: networks, starts and amounts of training, registered in a file each."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ from pathlib import Path
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject, JsonView
 
-REGISTERED = Path(__file__).with_name("registered.json")
-"""The plan that the published study follows, committed before its first measurement."""
+REGISTERED = {f"{suite}-retraining": Path(__file__).with_name(f"{suite}.json") for suite in ("mt", "bert")}
+"""Study -> the plan that it follows, committed before its first measurement."""
 NOTHING = "nothing"
-"""Start of networks that no supernet initialises."""
+"""Start of networks that are drawn at random."""
+PARENT = "parent"
+"""Start of encoders that are cut from the parent, which no supernet has trained."""
+
+
+UNITS = {"bleu": "BLEU", "accuracy": "% of masked words"}
+"""Metric of a plan -> its unit."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +45,14 @@ class RetrainingPlan:
         tokens: target tokens of each supernet, and of a training on all updates; equal tokens are equal
             updates.
         seeds: number of supernets of each kind, and of trainings from nothing; from 1.
-        starts: supernets, by name in ``supernets.KINDS``.
+        starts: supernets, by name in ``supernets.KINDS``, and ``PARENT``.
         shares: of the updates, rising from 0 to 1.
-        margin: BLEU that a start may lack of training from nothing and still match it.
+        margin: points of ``metric`` that a start may lack of a reference and still match it.
         architectures: plain values of the fields of each network.
+        metric: key of the score that is judged: ``bleu``, or ``accuracy`` in per cent of masked words.
+        references: starts that, trained on all updates, are to be matched.
+        space: ``task``, or ``homogeneous`` for encoders of plain shapes.
+        parent: token passes of the plain network that all starts but ``NOTHING`` begin from; 0: none.
     """
 
     task: str
@@ -53,13 +63,23 @@ class RetrainingPlan:
     shares: tuple[float, ...]
     margin: float
     architectures: tuple[JsonView, ...]
+    metric: str = "bleu"
+    references: tuple[str, ...] = (NOTHING,)
+    space: str = "task"
+    parent: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the shares.
+        """Check shares, references and parent.
 
         Raises:
-            ValueError: they do not rise from 0 to 1.
+            ValueError: shares do not rise from 0 to 1, a reference is no start, or a start has no parent.
         """
+        if unknown := set(self.references) - {NOTHING, *self.starts}:
+            raise ValueError(f"references {', '.join(sorted(unknown))}: none of the starts")
+        if self.metric not in UNITS:
+            raise ValueError(f"metric {self.metric!r}: one of {', '.join(UNITS)}")
+        if PARENT in self.starts and not self.parent:
+            raise ValueError(f"start {PARENT}: it needs the parent's token passes, field parent")
         rising = all(a < b for a, b in zip(self.shares, self.shares[1:], strict=False))
         if not (rising and self.shares and self.shares[0] == 0 and self.shares[-1] == 1):
             raise ValueError(f"shares {self.shares}: they rise from 0 to 1")
@@ -83,22 +103,35 @@ FIELDS = tuple(RetrainingPlan.__dataclass_fields__)
 """Fields of a plan's file."""
 
 
-def read_plan(path: Path = REGISTERED) -> RetrainingPlan:
+def read_plan(path: Path) -> RetrainingPlan:
     """Read the file of a plan.
 
     Raises:
         UsageError: no such file, a field is missing or unknown, or shares do not rise from 0 to 1.
     """
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        lists = ("starts", "shares", "architectures")
-        return RetrainingPlan(**{**fields, **{name: tuple(fields[name]) for name in lists}})
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        fields: JsonObject = json.loads(path.read_text(encoding="utf-8"))
+        values: JsonObject = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return RetrainingPlan(**values)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"--plan {path}: not a plan of the retraining study ({error}); its fields: {', '.join(FIELDS)}"
+            f"--plan {path}: not a plan of a retraining study ({error}); its fields: {', '.join(FIELDS)}"
         ) from None
 
 
 def missing(plan: RetrainingPlan, folder: Path) -> list[Curve]:
     """Return the curves whose files are absent."""
     return [curve for curve in plan.curves() if not (folder / f"{curve.name}.json").is_file()]
+
+
+def network_label(plan: RetrainingPlan, number: int) -> str:
+    """Return a short name of one of a plan's networks."""
+    values = plan.architectures[number]
+    layers = values.get("decoder_layers", values.get("layers"))
+    kind = "decoder layer" if "decoder_layers" in values else f"layer of width {values['width']}"
+    return f"{layers} {kind}" if layers == 1 else f"{layers} {kind.replace('layer', 'layers', 1)}"
+
+
+def share_label(share: float) -> str:
+    """Return a share in per cent."""
+    return f"{100 * share:g} %"

@@ -1,4 +1,4 @@
-"""Plot of study ``mt-retraining``: BLEU over the share of the updates, a panel a network."""
+"""Plot of a retraining study: the score over the share of the updates, a panel a network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Drawing
 
 from benchmarks.report.plots import style
 from benchmarks.stats.intervals import t_interval
-from benchmarks.studies.mt_retraining.plan import NOTHING, RetrainingPlan
+from benchmarks.studies.retraining.plan import NOTHING, UNITS, RetrainingPlan, network_label
 
 LOOKS = (
     ("o", "#1a1a1a", (0, (1, 1.5))),
@@ -35,7 +35,6 @@ def draw(plan: RetrainingPlan, curves: Mapping[tuple[str, int], Sequence[Sequenc
     starts = (NOTHING, *plan.starts)
     places = np.arange(len(plan.shares), dtype=float)
     for network, axes in enumerate(panels):
-        layers = plan.architectures[network]["decoder_layers"]
         from_nothing = float(np.mean([seed[-1] for seed in curves[NOTHING, network]]))
         level = axes.axhline(from_nothing, color=style.INK, linewidth=0.9, linestyle=(0, (4, 3)))
         for number, start in enumerate(starts):
@@ -46,7 +45,7 @@ def draw(plan: RetrainingPlan, curves: Mapping[tuple[str, int], Sequence[Sequenc
             ends = [
                 [0.0 if end is None else abs(span.mean - end) for span, end in zip(spans, side, strict=True)]
                 for side in (
-                    [span.low and max(0.0, span.low) for span in spans],  # BLEU is not negative
+                    [span.low and max(0.0, span.low) for span in spans],  # no score is negative
                     [span.high for span in spans],
                 )
             ]
@@ -55,10 +54,10 @@ def draw(plan: RetrainingPlan, curves: Mapping[tuple[str, int], Sequence[Sequenc
                 capsize=2, elinewidth=0.8, label=start,
             )  # fmt: skip
         axes.set_xticks(places, [f"{100 * share:g}" for share in plan.shares], fontsize=9)
-        title = f"{layers} decoder layer{'' if layers == 1 else 's'}"
-        axes.set_title(title, fontsize=10, loc="left", color=style.INK)
+        axes.set_title(network_label(plan, network), fontsize=10, loc="left", color=style.INK)
     figure.supxlabel("share of the updates, %", fontsize=10, color=style.INK)
-    panels[0].set_ylabel("test BLEU")
+    unit = UNITS[plan.metric]
+    panels[0].set_ylabel("test BLEU" if plan.metric == "bleu" else f"test, {unit}")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(
         [*handles, level], [*labels, "nothing, all updates"], loc="upper left", bbox_to_anchor=(0.0, 0.94),

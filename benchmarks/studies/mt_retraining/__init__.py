@@ -1,1 +1,0 @@
-"""Study of the training that inherited weights save in translation."""

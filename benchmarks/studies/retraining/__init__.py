@@ -1,0 +1,1 @@
+"""Studies of the training that inherited weights save, in translation and in encoders."""
