@@ -18,6 +18,8 @@ from benchmarks.stats.quantities import Quantity
 
 ROW_SEEDS = 3
 """Finished seeds that make a row; with fewer it is provisional."""
+TOLERANCE = 0.005
+"""Share by which a row's latency or size may lie above its limit and keep it."""
 SHARED_MEANS = ("chrf", "valid_loss", "p50", "p90", "ratio", "params", "macs", "bytes", "peak_bytes")
 """Figures of networks that a row averages beside the deciding one."""
 
@@ -228,6 +230,6 @@ def status_text(
         caveats.append(
             f"not ranked: {_seeds(idle)} within {selection.LEARNT_FROM[1]:g} nats of word frequencies"
         )
-    if over > 0.005:
+    if over > TOLERANCE:
         caveats.append(f"over its limit by {over:.0%}")
     return "; ".join(caveats)

@@ -234,11 +234,6 @@ def compare_with_margin(claim: Claim, effects: Sequence[float]) -> tuple[float |
     return nearest, SUPPORTED if abs(mean) < claim.margin else REFUTED
 
 
-def format_p(p: float) -> str:
-    """Return a p value as text, as the board has it."""
-    return f"{p:.4f}" if p >= 0.00005 else "< 0.0001"
-
-
 def decide(claim: Claim, interval: intervals.Interval) -> tuple[str, str]:
     """Return verdict and reason of one pair of a study, by the whole of its 95 % t-interval."""
     low, high, m = interval.low, interval.high, claim.margin

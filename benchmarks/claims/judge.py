@@ -49,7 +49,6 @@ from benchmarks.claims.hypotheses import (
     Evidence,
     claims,
     compare_with_margin,
-    format_p,
 )
 from benchmarks.claims.measures import COST, MEASURES, MeasuredFigure
 from benchmarks.comparability import grouping, run_summary
@@ -59,6 +58,7 @@ from benchmarks.records.record import Record
 from benchmarks.records.study_files import Study
 from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals
+from benchmarks.stats.rounding import p_text
 
 
 def _runs(group: Sequence[RunSummary], method: str, options: OptionValues) -> dict[int, RunSummary]:
@@ -146,7 +146,7 @@ def in_group(family: Sequence[Claim], group: Sequence[RunSummary]) -> dict[str, 
                 if p is not None:
                     among = f" after Holm over {len(family)} claims" if len(family) > 1 else ""
                     side = "below" if corrected[name] < level else "not below"
-                    why = f"p {format_p(corrected[name])}{among} is {side} {level:g}, look {look} of"
+                    why = f"p {p_text(corrected[name])}{among} is {side} {level:g}, look {look} of"
                     why += f" {len(LOOKS)}, seeds 1 to {seeds[-1]}"
                 verdict = verdict if p is not None and corrected[name] < level else UNDECIDED
                 evidence[name] = _evidence(

@@ -9,9 +9,10 @@ import pandas as pd
 
 from benchmarks.analysis.number_format import NONE
 from benchmarks.claims import hypotheses
-from benchmarks.claims.hypotheses import LOOKS, NOT_TESTED, UNDECIDED, Claim, ClaimVerdict, Evidence, format_p
+from benchmarks.claims.hypotheses import LOOKS, NOT_TESTED, UNDECIDED, Claim, ClaimVerdict, Evidence
 from benchmarks.records.text import sanitize
 from benchmarks.report.table_markup import escape_markdown, markdown_table, rich_table
+from benchmarks.stats.rounding import p_text
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -145,7 +146,7 @@ def evidence(verdict: ClaimVerdict) -> list[EvidenceTexts]:
         holm = " after Holm" if len(verdict.claim.pairs) > 1 else ""
         searched = "sign-flip p" if verdict.claim.replicates == "paired seeds" else "p"
         test = searched if verdict.claim.study else "t-test p"
-        p = "" if part.p is None else f", {test} {format_p(part.p)}{holm}"
+        p = "" if part.p is None else f", {test} {p_text(part.p)}{holm}"
         over = f"; mean over {', '.join(part.parts)}" if part.parts else ""
         replicates = f" over {len(part.seeds)} {verdict.claim.replicates}" if part.seeds else ""
         figures = f"{_interval(verdict.claim, part)}{replicates}{p}: {part.verdict},"

@@ -15,6 +15,7 @@ from benchmarks.analysis.table import Table
 from benchmarks.records.text import sanitize
 from benchmarks.stats import paired_bleu
 from benchmarks.stats.quantiles import DISTURBED
+from benchmarks.stats.rounding import p_text
 
 
 def mark(source: int) -> str:
@@ -94,8 +95,8 @@ def paired_differences(table: Table) -> pd.DataFrame:
                 "limit": line["limit"],
                 f"minus {table.baseline} [95 %]": interval(line, ".2f"),
                 "paired seeds": str(line["pairs"]),
-                "p": number(line["p"], ".4f"),
-                "p (Holm)": number(line["p_holm"], ".4f"),
+                "p": p_text(line["p"]),
+                "p (Holm)": p_text(line["p_holm"]),
                 "verdict": line["verdict"],
             }
             for line in table.comparisons.to_dict("records")
@@ -135,8 +136,8 @@ def sentence_differences(table: Table) -> pd.DataFrame:
                 "seed": str(line["seed"]),
                 "sentences": f"{line['sentences']:,}",
                 f"{table.metric_name} minus {table.baseline} [95 %]": interval(line, ".2f"),
-                "p": number(line["p"], ".4f"),
-                "p (Holm)": number(line["p_holm"], ".4f"),
+                "p": p_text(line["p"]),
+                "p (Holm)": p_text(line["p_holm"]),
             }
             for line in table.sentences.to_dict("records")
         ]

@@ -1,4 +1,7 @@
-"""Figures of files: six significant digits, as the last bits depend on the linear algebra library; no NaN."""
+"""Figures of files: six significant digits, as the last bits depend on the linear algebra library; no NaN.
+
+And p values as texts: none of them is 0.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,13 @@ from typing import Any
 def six_digits(value: float) -> float:
     """Round to six significant digits."""
     return float(f"{value:.6g}")
+
+
+def p_text(p: float | None) -> str:
+    """Return a p value as text; a dash without one."""
+    if p is None or math.isnan(p):
+        return "-"
+    return f"{p:.4f}" if p >= 0.00005 else "< 0.0001"
 
 
 def six_digits_within(value: object) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.analysis import number_format
-from benchmarks.analysis.rows import ROW_SEEDS
+from benchmarks.analysis.rows import ROW_SEEDS, TOLERANCE
 from benchmarks.analysis.table import Table
 from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals
@@ -28,10 +28,15 @@ def sentence(table: Table) -> str:
     rows = [row for row in table.each if row["compared"] and row["quality"] == row["quality"]]
     if not rows:
         return "No network of this table was scored yet."
-    best = max(rows, key=lambda row: float(row["quality"]))
+    aimed = [row for row in rows if row["limit"].rank]
+    keeping = [row for row in aimed if not row["over"] > TOLERANCE]
+    best = max(keeping or aimed or rows, key=lambda row: float(row["quality"]))
     figure = f"{table.metric_name} {number_format.unmarked(number_format.interval(best))}"
     at = "" if best["ratio"] != best["ratio"] else f" at {best['ratio']:.2f} times the reference's latency"
-    start = f"At equal budgets, {sanitize(best['method'], 60)} reaches the most: {figure}{at}"
+    condition = "At equal budgets and within its limit" if keeping else "At equal budgets"
+    given = {table.named[run.id] for run in table.runs if run.follows and not run.inherits}
+    of_another = ", with architectures of a search that is not charged to it," if best["of"] in given else ""
+    start = f"{condition}, {sanitize(best['method'], 60)}{of_another} reaches the most: {figure}{at}"
     if table.notices:
         return f"{start}. These rows rank no methods: {table.notices[0][0].lower()}{table.notices[0][1:]}"
     methods = {row["method"] for row in rows}

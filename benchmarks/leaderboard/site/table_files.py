@@ -75,11 +75,14 @@ def _texts(row: Row, people: tuple[str, str]) -> dict[str, object]:
 
 
 def _short(value: object) -> object:
-    """Return a figure to five digits, and a whole one as such."""
+    """Return a figure to seven digits, and a whole one as such.
+
+    With fewer, the page would now and then round a figure to a tie, and that to another one than the board's.
+    """
     if isinstance(value, float):
         if not math.isfinite(value):
             return None
-        shorter = float(f"{value:.5g}")
+        shorter = float(f"{value:.7g}")
         return int(shorter) if shorter == int(shorter) else shorter
     return value
 

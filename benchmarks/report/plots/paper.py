@@ -9,10 +9,11 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from benchmarks.analysis.rows import TOLERANCE
 from benchmarks.analysis.table import Table
 from benchmarks.report.method_styles import MethodStyle, method_styles
 from benchmarks.report.plots import style
-from benchmarks.report.plots.pareto import TOLERANCE, draw_front
+from benchmarks.report.plots.pareto import draw_front
 from benchmarks.report.plots.steps import draw_steps
 from benchmarks.report.plots.style import INK, PALE
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
+from benchmarks.analysis.rows import TOLERANCE
 from benchmarks.analysis.table import Table
 from benchmarks.report.method_styles import method_styles
 from benchmarks.report.plots import style
@@ -18,9 +19,6 @@ from benchmarks.stats import intervals, pareto, quantities
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-
-TOLERANCE = 0.005
-"""Share by which a network may pass its limit before it counts as over it, as in a table's status."""
 
 
 def draw(table: Table) -> Figure:

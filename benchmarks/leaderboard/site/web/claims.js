@@ -56,7 +56,7 @@
     {key: "verdict", head: "verdict", left: true, value: one => kinds.indexOf(kind(one)), cell: one =>
       el("span", {class: "verdict " + one.verdict.replace(" ", "-")}, kind(one))},
     {key: "n", head: "pairs", value: one => one.n, cell: one => String(one.n)},
-    {key: "statement", head: "what the paper says", left: true, words: true, cell: one => one.statement},
+    {key: "statement", head: "what is claimed", left: true, words: true, cell: one => one.statement},
   ];
   const summary = grid.make(at("summary"), {name: "the claims", size: 50, columns, changed: () => remember()});
 

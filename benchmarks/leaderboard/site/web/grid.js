@@ -85,7 +85,7 @@ supernetBench.grid = (() => {
     return (lines, wordy) => grid.show(lines, (lines.length ? Object.keys(lines[0]) : []).map(key => ({key, head: key,
       left: wordy.includes(key), words: wordy.includes(key), cell: line => String(line[key]), value: line => number(line[key])})));
   }
-  const number = text => { const value = parseFloat(String(text).replaceAll(",", "")); return Number.isNaN(value) ? String(text) : value; };
+  const number = text => { const value = parseFloat(String(text).replaceAll(",", "").replace(/^< /, "")); return Number.isNaN(value) ? String(text) : value; };
 
   // Paper has no pages to turn and nothing to unfold.
   const closed = new Set();

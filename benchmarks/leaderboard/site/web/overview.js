@@ -198,9 +198,12 @@
     at("results").classList.toggle("wide-table", shownColumns().length > 7);
     main.show(shown, shownColumns());
     caption();
-    const best = shown.reduce((a, row) => row.compared && score(row) && has(score(row)[0]) && (!a || score(row)[0] > score(a)[0]) ? row : a, null);
+    // Of what was searched for a limit and keeps it, where there is any.
+    const scored = shown.filter(row => row.compared && score(row) && has(score(row)[0]));
+    const aimed = scored.filter(row => has(row.limit) && row.limit !== "none"), keeping = aimed.filter(row => !(row.over > 0.005));
+    const best = [keeping, aimed, scored].find(some => some.length)?.reduce((a, row) => score(row)[0] > score(a)[0] ? row : a);
     at("said").textContent = `${shown.length} of ${state.table.rows.length} rows`
-      + (best ? `; highest ${name}: ${best.method}, ${unmarked(interval(score(best)))}, ${unmarked(measured(best, "ratio", 2))} x reference` : "");
+      + (best ? `; highest ${name}${keeping.length ? " within its limit" : ""}: ${best.method}, ${unmarked(interval(score(best)))}, ${unmarked(measured(best, "ratio", 2))} x reference` : "");
   }
 
   function caption() {
@@ -227,7 +230,7 @@
     const {links, claims} = supernetBench.list();
     at("links").append(...links.map(([name, target]) => el("a", {href: target}, name)));
     const total = Object.values(claims).reduce((sum, count) => sum + count, 0);
-    if (total) at("glance").append(el("a", {href: "claims.html"}, `${total} claims of the papers:`), ...Object.entries(claims).map(([verdict, count]) =>
+    if (total) at("glance").append(el("a", {href: "claims.html"}, `${total} claims, the papers' and our own:`), ...Object.entries(claims).map(([verdict, count]) =>
       el("a", {href: "claims.html#&verdict=" + encodeURIComponent(verdict), class: "verdict " + verdict.replace(" ", "-")}, `${count} ${verdict}`)));
   }
 

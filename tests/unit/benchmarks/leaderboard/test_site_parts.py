@@ -6,6 +6,7 @@ from benchmarks.analysis.run_page import thinned, trace_of
 from benchmarks.analysis.table import build_from_runs
 from benchmarks.comparability import run_summary
 from benchmarks.leaderboard.site import headline, links, scriptless, view_data
+from benchmarks.records import integrity
 from tests.fake_records import fake, study
 
 
@@ -58,6 +59,32 @@ def test_a_sentence_states_the_result_of_a_table_and_no_more():
     assert "] s" not in headline.sentence(table([fake("hat")]))
     assert "mos-neuron reaches the most: BLEU" in tested and "differences from hat" in tested
     assert headline.sentence(table([fake("hat", status="failed")])).startswith("No network")
+
+
+def test_a_sentence_names_what_keeps_its_limit_at_its_own_cost():
+    """Neither a network over its limit or without one, nor an architecture that another run paid for."""
+    records = study(("hat", "mos-neuron", "scratch"), 3, limits=(0.6,))
+    assert "within its limit, mos-neuron reaches" in headline.sentence(table(records))
+    for record in records:
+        if record["spec"]["method"] == "mos-neuron":
+            for figure in ("p50", "p90", "ratio", "ratio_low", "ratio_high"):
+                record["candidates"][0]["latency"][figure] *= 1.2
+    without = study(("uniform-int8",), 3, limits=(None,))
+    for record in without:
+        record["candidates"][0]["test"]["pooled"]["bleu"] = {
+            **record["candidates"][0]["test"]["pooled"]["bleu"], "value": 99.0, "low": 98.0, "high": 99.5
+        }  # fmt: skip
+    said = headline.sentence(table([integrity.seal(r) for r in (*records, *without)]))
+    assert said.startswith("At equal budgets and within its limit, ")
+    assert "mos-neuron" not in said.partition(":")[0] and "uniform-int8" not in said.partition(":")[0]
+    leader = next(r for r in records if r["spec"]["method"] == "hat")
+    for record in records:
+        if record["spec"]["method"] == "scratch":
+            record["spec"]["follows"] = leader["id"]
+            record["candidates"][0]["test"]["pooled"]["bleu"]["value"] = 90.0
+            record["candidates"][0]["test"]["pooled"]["bleu"]["high"] = 91.0
+    said = headline.sentence(table([integrity.seal(r) for r in records]))
+    assert "scratch, with architectures of a search that is not charged to it, reaches the most" in said
 
 
 def test_win_rates_count_pairs_of_equal_seed_and_limit():
