@@ -10,6 +10,7 @@ from benchmarks.api import BudgetExhausted, Candidate, Lab, Need, Option
 from simq.archive import Archive
 from simq.lab_evaluator import LabEvaluator, best_within_limit
 from simq.methods import JointSearch
+from simq.shared_supernet import tokens_each
 from supernet.space import Architecture
 
 
@@ -45,16 +46,34 @@ class UniformInt8Fallback(JointSearch):
     def propose(self, lab: Lab, net: Any, evaluator: LabEvaluator, archive: Archive) -> Iterable[Candidate]:
         tolerance = lab.options["tolerance"]
         each = lab.budget.left("evaluations") / len(lab.limits)
-        for limit in lab.limits if len(archive.rows) else ():
+        tokens = tokens_each(lab, net)
+        for number, limit in enumerate(lab.limits if len(archive.rows) else ()):
             index = best_within_limit(evaluator, archive, limit)
             architecture, policy = evaluator.space.decode(archive.genomes[index])
             with lab.phase("fallback"):
-                policy = fall_back(lab, net, architecture, policy, tolerance, each)
+                policy = fall_back(
+                    lab,
+                    net,
+                    architecture,
+                    policy,
+                    tolerance,
+                    each,
+                    tokens=tokens,
+                    reserved=tokens * (len(lab.limits) - number),
+                )
             yield lab.candidate(net, architecture, policy, origin="inherited", target=limit)
 
 
 def fall_back(
-    lab: Lab, net: Any, architecture: Architecture, policy: dict[str, str], tolerance: float, each: float
+    lab: Lab,
+    net: Any,
+    architecture: Architecture,
+    policy: dict[str, str],
+    tolerance: float,
+    each: float,
+    *,
+    tokens: float = 0.0,
+    reserved: float = 0.0,
 ) -> dict[str, str]:
     """Return the policy with as many layers in fp32 as the tolerance needs, or the best one evaluated.
 
@@ -62,6 +81,8 @@ def fall_back(
         policy: all INT8; it is returned if not even its own loss could be evaluated.
         tolerance: share of the fp32 loss by which the network may be worse.
         each: evaluations that the fallback may spend.
+        tokens: cost of an evaluation in tokens, however small its share of the validation data.
+        reserved: tokens that are left for the candidates.
     """
     lowest: tuple[float, dict[str, str]] = (math.inf, policy)
     spent = lab.budget.spent("evaluations")
@@ -69,20 +90,29 @@ def fall_back(
     def remaining() -> float:
         return each - (lab.budget.spent("evaluations") - spent)
 
+    def affordable() -> bool:
+        return not tokens or lab.budget.left("tokens") >= tokens + reserved
+
     try:
+        if not affordable():
+            return policy
         allowed = lab.evaluate(net, architecture).loss * (1 + tolerance)
+        if not affordable():
+            return policy
         loss = lab.evaluate(net, architecture, policy=policy).loss
         if loss <= allowed or remaining() <= 0:
             return policy
         lowest = loss, policy
         share = min(1.0, remaining() / 2 / len(policy))
-        costs = {
-            name: lab.evaluate(net, architecture, share=share, policy=policy | {name: "fp32"}).loss
-            for name in policy
-        }
+        costs: dict[str, float] = {}
+        for name in policy:
+            if not affordable():
+                break
+            fallen = policy | {name: "fp32"}
+            costs[name] = lab.evaluate(net, architecture, share=share, policy=fallen).loss
         now = policy
         for name in sorted(costs, key=lambda name: (costs[name], name)):
-            if remaining() < 1:
+            if remaining() < 1 or not affordable():
                 break
             now = now | {name: "fp32"}
             loss = lab.evaluate(net, architecture, policy=now).loss

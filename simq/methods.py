@@ -6,7 +6,7 @@ they differ in the searcher. Nothing is trained afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -25,8 +25,6 @@ from supernet.quantization.precisions import INT8, deployed_precisions
 
 GENERATIONS = 400
 """Generations of the public code's NSGA-II on predictions between two batches."""
-KINDS: Mapping[str, tuple[str, ...]] = {"int8": INT8}
-"""Precision of which there are several kinds -> the kinds; a family is deployed in one of them."""
 AIMS = (
     Option("objectives", str, "loss,latency", choices=OBJECTIVE_SETS, help="objectives to minimise"),
     Option("unit", str, "linear", choices=GROUPINGS, help="units that have a precision of their own"),
@@ -95,9 +93,10 @@ class JointSearch(Method):
 
     def space(self, lab: Lab, family: Any) -> JointSpace:
         """Return the joint space of this method on this task."""
-        alphabet = deployed_precisions(family.int8, lab.precisions)
+        alphabet = deployed_precisions(family.deployed_int8, lab.precisions)
         if self.uniform:
-            alphabet = tuple(name for name in alphabet if name in KINDS.get(self.uniform, (self.uniform,)))
+            allowed = INT8 if self.uniform == "int8" else (self.uniform,)
+            alphabet = tuple(name for name in alphabet if name in allowed)
         if not alphabet:
             raise UsageError(f"{self.name}: this task's runtime has {', '.join(lab.precisions)}")
         return JointSpace(

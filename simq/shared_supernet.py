@@ -31,7 +31,8 @@ class JointSupernet(Method):
         if share < 0.1:
             raise UsageError(
                 f"{lab.budget.total('tokens'):g} tokens do not train this supernet: {1 - share:.0%} of them"
-                f" go to statistics of the networks that a search evaluates\n{scale_advice(lab, net)}"
+                " go to statistics and ranges of the networks that a search evaluates\n"
+                f"{scale_advice(lab, net)}"
             )
         with lab.phase("supernet"):
             train(lab, net, Sandwich(distill=True), share, "supernet")
@@ -63,7 +64,12 @@ def reserved_tokens(lab: Lab, net: SuperNet) -> float:
 
 def passes_each(lab: Lab, net: SuperNet) -> int:
     """Return the passes over the kept batches that a network costs: batch-norm recalibration, calibration."""
-    return 1 + (STATIC in deployed_precisions(net.family.int8, lab.precisions))
+    return 1 + (STATIC in deployed_precisions(net.family.deployed_int8, lab.precisions))
+
+
+def tokens_each(lab: Lab, net: SuperNet) -> float:
+    """Return the tokens that one network's statistics and ranges cost over the batches that ``net`` keeps."""
+    return passes_each(lab, net) * net.statistics_cost
 
 
 def inherit_supernet(lab: Lab) -> SuperNet:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from supernet.elastic import SuperNet, copy_buffers, tied
 from supernet.families import from_spec
 from supernet.model_family import Spec
 from supernet.quantization.calibration import RANGE, LayerRange, store_ranges
-from supernet.quantization.precisions import Policy, quantize
+from supernet.quantization.precisions import STATIC, Policy, quantize, units
 from supernet.space import ArchitectureLike
 from supernet.weights import SharedSlices
 
@@ -77,7 +77,7 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         module = family.build(family.space.architecture(about["architecture"]))
         weights = load_file(folder / "model.safetensors")
         module.load_state_dict(tied(module, weights) | {name: weights[name] for name in persistent(module)})
-        store_ranges(module, ranges_of(weights))
+        store_ranges(module, _ranges(weights, units(module), about.get("policy") or {}))
     except CorruptExportError:
         raise
     except (OSError, KeyError, TypeError, ValueError, SafetensorError, RuntimeError) as error:
@@ -115,19 +115,27 @@ def persistent(module: nn.Module) -> dict[str, Tensor]:
     return {name: buffer for name, buffer in module.named_buffers() if name in state}
 
 
-def ranges_of(weights: Mapping[str, Tensor]) -> dict[str, LayerRange]:
+def _ranges(weights: Mapping[str, Tensor], layers: Collection[str], policy: Policy) -> dict[str, LayerRange]:
     """Return the activation ranges among exported tensors; empty without static int8.
 
     Raises:
-        ValueError: a range has not four numbers.
+        ValueError: one is of no layer or no range, or a static layer has none.
     """
     ranges = {}
     for name, tensor in weights.items():
         layer, _, part = name.rpartition(".")
-        if part == RANGE:
-            if tensor.shape != (4,) or not torch.isfinite(tensor).all():
-                raise ValueError(f"{name}: a range has four finite numbers")
-            ranges[layer] = LayerRange(*tensor.tolist())
+        if part != RANGE:
+            continue
+        if layer not in layers:
+            raise ValueError(f"{name}: the network has no such layer")
+        if tensor.shape != (4,) or tensor.dtype != torch.float32:
+            raise ValueError(f"{name}: a range has four numbers in float32")
+        ranges[layer] = LayerRange(*tensor.tolist())
+        if not ranges[layer].is_valid:
+            raise ValueError(f"{name}: {tensor.tolist()} are no two ranges of finite numbers")
+    for layer, precision in policy.items():
+        if precision == STATIC and layer not in ranges:
+            raise ValueError(f"layer {layer!r} is in {STATIC} and has no activation range")
     return ranges
 
 

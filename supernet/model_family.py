@@ -39,7 +39,7 @@ class ModelFamily(ABC):
     """Prefixes of the names of parameters outside the body: embeddings and output layers."""
     statistics_batch_count: ClassVar[int] = 0
     """Training batches for batch-norm recalibration of a sub-network; 0 without batch norms."""
-    int8: ClassVar[str] = "int8"
+    deployed_int8: ClassVar[str] = "int8"
     """INT8 in which the family is deployed, where a runtime has two: ``int8``, or ``int8s`` with calibrated
     ranges (``supernet.quantization.precisions``)."""
     named_draws: ClassVar[bool] = False

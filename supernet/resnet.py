@@ -203,7 +203,7 @@ class ResNetFamily(ModelFamily):
     form: ClassVar[str] = "plain"
     statistics_batch_count: ClassVar[int] = STATISTICS_BATCH_COUNT
     """Training batches that ``recalibrate`` needs."""
-    int8: ClassVar[str] = "int8s"
+    deployed_int8: ClassVar[str] = "int8s"
     """In ONNX Runtime dynamic convolutions take 3.2 to 3.7 times float32's time, static ones 0.28 to 0.38."""
     outside = ("head.",)
     """Prefixes of the parameter names that do not count as the body."""

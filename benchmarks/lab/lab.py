@@ -48,10 +48,8 @@ from supernet import cost
 from supernet.cost import parameters
 from supernet.elastic import SuperNet
 from supernet.quantization import onnx_runtime, precisions
-from supernet.quantization.calibration import stored_ranges
 from supernet.quantization.fake_quantize import FakeQuantized
 from supernet.quantization.precisions import STATIC, lowered
-from supernet.quantization.rounding import LARGEST
 from supernet.space import Architecture, SearchSpace
 from supernet.train import Batch, Objective
 from supernet.weights import SharedSlices
@@ -277,6 +275,8 @@ class BenchLab(LabBookkeeping):
             self.journal.record("evaluate", key, **known)
         elif policy or not net.model.training:
             self._charge_tokens(_statistics_cost(net, policy))
+        if not policy:
+            net.model.eval()  # as it is left where nothing is replayed: later charges depend on it
         if own:
             self._log_improvement(known["loss"])
         return Measurement(known["loss"], known["metrics"])
@@ -299,10 +299,10 @@ class BenchLab(LabBookkeeping):
 
     def _emulate(self, plain: nn.Module, policy: Mapping[str, str]) -> nn.Module:
         """Return an exported sub-network that imitates a policy, on the run's device."""
-        ranges, runtime = stored_ranges(plain), self._workload.runtime
-        largest = onnx_runtime.largest_weight() if ranges else LARGEST
-        fake = FakeQuantized(plain.to(self.device), runtime=runtime, ranges=ranges or None, largest=largest)
-        return fake.select([policy])
+        plain = plain.to(self.device)
+        if STATIC in policy.values():
+            return onnx_runtime.imitate(plain, policy)
+        return FakeQuantized(plain, runtime=self._workload.runtime).select([policy])
 
     def validation_batches(self, share: float) -> Sequence[Batch]:
         if not 0 < share <= 1:

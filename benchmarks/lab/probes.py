@@ -102,12 +102,12 @@ class LatencyProbe:
                 f"low-precision layers run on the processor, this profile is {self.device}"
             )
         plain = plain.requires_grad_(False).eval()
-        if STATIC in (policy or {}).values():
-            # No latency depends on the ranges: those of the workload's own input do.
-            source = self.workload.inputs(self.workload.source("cpu"))
-            store_ranges(plain, calibrate(plain, [source]))
         try:
+            if STATIC in (policy or {}).values():
+                # No latency depends on the ranges: those of the workload's own input do.
+                source = self.workload.inputs(self.workload.source("cpu"))
+                store_ranges(plain, calibrate(plain, [source]))
             number = threads.declared()
             return serving.serve_checked(plain, policy, self.workload, number)
-        except MeasurementRejectedError as error:
+        except (MeasurementRejectedError, ValueError) as error:
             raise ContractViolationError(f"no latency: {error}") from None

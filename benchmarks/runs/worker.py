@@ -156,7 +156,8 @@ def _search(job: SearchJob, session: _Session) -> tuple[str, str] | Skip:
         tier = task.tier(spec.tier, job.device)
         # Declared here, too, for methods whose `supports` depends on them.
         precisions = RUNTIMES[Workload.of(tier.workload).runtime]
-        settings = dict(tier.settings) | {"precisions": precisions}
+        int8 = getattr(task.family(tier, job.prepared), "deployed_int8", "int8")
+        settings = dict(tier.settings) | {"precisions": precisions, "deployed_int8": int8}
         info = TaskInfo(task.name, task.suite, spec.tier, task.metric, settings)
     kind = load(job.source, job.method_sha256)
     options = Options(kind.options, spec.options)

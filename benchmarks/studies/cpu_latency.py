@@ -43,7 +43,7 @@ ROUNDS = 6
 """Times that each network is built and timed. On a shared host its latency wavers by a third from one build
 to the next, and INT8's ratio to float32 by a tenth: more than its interval over one build's inferences."""
 RULE = (
-    f"INT8 is faster for a method at a size where the 95 % interval of the ratio of medians, INT8 over"
+    f"INT8 is faster for a method at a size where the 95 % interval of a round's ratio of medians, INT8 over"
     f" float32, lies below 1 for every seed's network; slower where it lies above 1 for every one; else"
     f" undecided. Intervals are over {ROUNDS} rounds, in each of which every network is built anew."
 )
@@ -211,6 +211,7 @@ def outcome(
                 spread(seeds, "fp32_ms", ".2f"),
                 spread(seeds, "int8_ms", ".2f"),
                 spread(seeds, "ratio", ".2f"),
+                f"{min(seed.low for seed in seeds):.2f} to {max(seed.high for seed in seeds):.2f}",
                 f"{median(seeds, 'fp32_bytes') / 1e6:.1f}",
                 f"{median(seeds, 'int8_bytes') / 1e6:.1f}",
                 verdict(seeds),
@@ -220,6 +221,8 @@ def outcome(
     notes = [
         f"ms: median of at least 128 inferences of one row, in turns, and of {ROUNDS} rounds; middle of the"
         " seeds' networks, lowest to highest behind it where they differ.",
+        "int8 / fp32: mean over rounds of a round's own ratio, in which the machine's mood drops out; so it"
+        " is not that of the two columns before it. Behind it, between which ends the seeds' intervals lie.",
         "Networks of supernets are rebuilt from their records; weights are random. Seeds with equal networks"
         " share one set of timings. Intervals are of single networks, uncorrected for their number.",
         f"Other programs took up to {worst:g} processors while timing.",
@@ -239,6 +242,7 @@ def outcome(
             "fp32 ms",
             "int8 ms",
             "int8 / fp32",
+            "95 % within",
             "fp32 MB",
             "int8 MB",
             "int8 is",

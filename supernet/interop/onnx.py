@@ -19,8 +19,7 @@ from supernet.export import CorruptExportError
 from supernet.interop.errors import require
 from supernet.interop.huggingface.export import CLOSE, IMAGES, OutputMismatchError, sample
 from supernet.quantization.calibration import stored_ranges
-from supernet.quantization.fake_quantize import FakeQuantized
-from supernet.quantization.onnx_runtime import largest_weight, on_this_machine
+from supernet.quantization.onnx_runtime import imitate, on_this_machine
 from supernet.quantization.onnx_trace import trace
 from supernet.quantization.onnx_translator import encoder_and_step
 from supernet.quantization.precisions import STATIC, Policy, lowered, quantize
@@ -117,11 +116,7 @@ def _single_graph(module: nn.Module, given: Sequence[Tensor], policy: Policy | N
 
 def _deployed(module: nn.Module, policy: Policy | None) -> nn.Module:
     """Return a network under a policy in torch, which has no kernel for static layers: they are imitated."""
-    if STATIC not in (policy or {}).values():
-        return quantize(module, policy)
-    ranges = stored_ranges(module)
-    fake = FakeQuantized(module, runtime="ort", ranges=ranges, largest=largest_weight())
-    return fake.select([policy])
+    return imitate(module, policy) if policy and STATIC in policy.values() else quantize(module, policy)
 
 
 def _stepped(module: Any, folder: Path, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,8 @@ METHODS = ("min-max", "percentile", "entropy")
 """Rules for the ends of a range."""
 PERCENTILE = 99.999
 """Percentage of values inside a range of the method ``percentile``, as in ONNX Runtime."""
+WIDEST = 1e30
+"""Widest range that is one of activations: products of steps stay finite in float32."""
 BINS = 2048
 """Bins of a histogram. ONNX Runtime's default for entropy is 128, which leaves one candidate: min-max."""
 RANGE = "activation_range"
@@ -41,6 +43,12 @@ class LayerRange:
     high: float
     output_low: float
     output_high: float
+
+    @property
+    def is_valid(self) -> bool:
+        """True if both are ranges whose steps float32 holds."""
+        widths = (self.high - self.low, self.output_high - self.output_low)
+        return all(0 <= width <= WIDEST for width in widths)
 
 
 Ranges = Mapping[str, LayerRange]

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from supernet.quantization.calibration import LayerRange, Ranges
+from supernet.quantization.calibration import LayerRange, Ranges, stored_ranges
+from supernet.quantization.fake_quantize import FakeQuantized
 from supernet.quantization.onnx_static import Static, fused_sums
 from supernet.quantization.onnx_trace import Traced, needed, trace
 from supernet.quantization.precisions import STATIC, Policy, Served, lowered
@@ -97,6 +98,16 @@ def _exact(precision: str, largest: int) -> bool:
 def on_this_machine(ranges: Ranges) -> Static:
     """Return ranges with weights as large as this machine's products allow."""
     return Static(ranges, largest_weight())
+
+
+def imitate(module: nn.Module, policy: Policy) -> nn.Module:
+    """Return an exported network as this runtime computes it under a policy, in torch.
+
+    Static layers take the ranges that the export has (``supernet.quantization.calibration.store_ranges``).
+    """
+    ranges = stored_ranges(module)
+    largest = largest_weight() if ranges else LARGEST
+    return FakeQuantized(module, runtime=NAME, ranges=ranges or None, largest=largest).select([policy])
 
 
 def open_session(graph: bytes, threads: int = 1, profile: str | None = None) -> Any:

@@ -91,27 +91,24 @@ def choices(shape: Sequence[int]) -> tuple[str, ...]:
     return tuple(name for name in PRECISIONS if refusal(name, shape) is None)
 
 
-def uniform_int8(module: nn.Module, int8: str = "int8") -> dict[str, str]:
+def uniform_int8(module: nn.Module) -> dict[str, str]:
     """Return the policy of int8 in every linear layer and image convolution.
 
     That includes projections, feed-forwards, bridges, pooler, dense layers of heads, and an output layer with
     weights of its own.
-
-    Args:
-        int8: of ``INT8``.
     """
     kinds = nn.Linear | nn.Conv2d
-    return {name: int8 for name, layer in module.named_modules() if isinstance(layer, kinds)}
+    return {name: "int8" for name, layer in module.named_modules() if isinstance(layer, kinds)}
 
 
-def deployed_precisions(int8: str, available: Sequence[str]) -> tuple[str, ...]:
-    """Return a runtime's precisions; of those of ``INT8`` only one, ``int8`` if the runtime has it.
+def deployed_precisions(deployed_int8: str, available: Sequence[str]) -> tuple[str, ...]:
+    """Return a runtime's precisions without the INT8 in which a family is not deployed.
 
     Args:
-        int8: the family's, ``ModelFamily.int8``.
+        deployed_int8: of the family (``ModelFamily.deployed_int8``); dynamic where the runtime lacks it.
         available: precisions of the runtime.
     """
-    deployed = int8 if int8 in available else INT8[0]
+    deployed = deployed_int8 if deployed_int8 in available else INT8[0]
     return tuple(name for name in available if name not in INT8 or name == deployed)
 
 
@@ -131,7 +128,7 @@ def quantize(module: nn.Module, policy: Policy | None) -> nn.Module:
     if static := [name for name, precision in policy.items() if precision == STATIC]:
         raise ValueError(
             f"layer {static[0]!r}: torch has no kernel for {STATIC}: take int8, or the runtime ort or"
-            " openvino"
+            " openvino (supernet-bench export RUN --to onnx)"
         )
     root = nn.Module()  # so that a network that is a single linear layer has a place to be exchanged at
     root.add_module("net", copy.deepcopy(module).eval())

@@ -11,20 +11,22 @@ from matplotlib.figure import Figure as Drawing
 from benchmarks.report.method_styles import method_styles
 from benchmarks.report.plots import style
 from benchmarks.stats.intervals import t_interval
+from benchmarks.studies.mt_front.analysis import SEEDS, TASKS
 
 if TYPE_CHECKING:
     from benchmarks.studies.mt_front.analysis import FrontPoint
 
 
 def draw(points: Sequence[FrontPoint]) -> Drawing:
-    """Draw each method's winners at each limit: mean BLEU with its 95 % t-interval over median latency."""
+    """Draw each method's winners at each limit: mean BLEU with its 95 % t-interval over mean latency."""
     tasks = list(dict.fromkeys(point.task for point in points))
     methods = list(dict.fromkeys(point.method for point in points))
     looks = method_styles(methods)
     figure = Drawing(figsize=(4.6 * len(tasks) + 0.6, 5.0))
     figure.suptitle(
-        "Translation in ONNX Runtime: fronts", x=0.01, ha="left", fontweight="bold", color=style.INK
-    )
+        f"Translation in ONNX Runtime: fronts{_standing(points)}", x=0.01, ha="left", fontweight="bold",
+        color=style.INK,
+    )  # fmt: skip
     panels = figure.subplots(1, len(tasks), squeeze=False)[0]
     for task, axes in zip(tasks, panels, strict=True):
         for method in methods:
@@ -33,7 +35,7 @@ def draw(points: Sequence[FrontPoint]) -> Drawing:
             apart = [[point for point in mine if point.limit == limit] for limit in limits]
             if not apart:
                 continue
-            apart.sort(key=lambda those: float(np.median([point.ratio for point in those])))
+            apart.sort(key=_ratio)
             spans = [t_interval([point.bleu for point in those]) for those in apart]
             ends = [
                 [0.0 if end is None else abs(span.mean - end) for span, end in zip(spans, side, strict=True)]
@@ -41,12 +43,16 @@ def draw(points: Sequence[FrontPoint]) -> Drawing:
             ]
             look = looks[method]
             axes.errorbar(
-                [float(np.median([point.ratio for point in those])) for those in apart],
+                [_ratio(those) for those in apart],
                 [span.mean for span in spans], ends, marker=look.marker, color=look.colour,
                 linestyle=look.line, fillstyle=look.fill, linewidth=1.2, markersize=6, capsize=2,
                 elinewidth=0.8, label=method,
             )  # fmt: skip
-        axes.set_title(task, fontsize=10, loc="left", color=style.INK)
+        counts = sorted({sum(p.limit == q.limit and p.method == q.method for q in points if q.task == task)
+                         for p in points if p.task == task})  # fmt: skip
+        seeds = "-".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+        title = f"{task}, means of {seeds} seeds, bars: 95 % of BLEU"
+        axes.set_title(title, fontsize=10, loc="left", color=style.INK)
         axes.set_xlabel("latency on one core, x reference (lower is better)")
     panels[0].set_ylabel("test BLEU (higher is better)")
     handles, labels = panels[0].get_legend_handles_labels()
@@ -56,3 +62,15 @@ def draw(points: Sequence[FrontPoint]) -> Drawing:
     )  # fmt: skip
     figure.tight_layout(rect=(0, 0, 1, 0.96 if len(tasks) > 1 else 0.92))
     return figure
+
+
+def _ratio(points: Sequence[FrontPoint]) -> float:
+    """Return the mean latency of winners at one limit, as the table has it."""
+    return float(np.mean([point.ratio for point in points]))
+
+
+def _standing(points: Sequence[FrontPoint]) -> str:
+    """Return a remark where seeds or tasks of the plan are missing."""
+    runs = {(point.task, point.method, point.seed) for point in points}
+    methods = {point.method for point in points}
+    return "" if len(runs) >= len(TASKS) * len(methods) * SEEDS else " (interim)"

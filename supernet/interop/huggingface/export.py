@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from supernet import bert, resnet, seq2seq, vision_language, vit
 from supernet.interop.errors import InexpressibleError, require
 from supernet.interop.huggingface import stock
+from supernet.quantization.calibration import RANGE
 from supernet.train.finetune import Classifier
 
 CLOSE = 1e-4
@@ -54,7 +55,11 @@ def registered(module: nn.Module, about: Mapping[str, Any]) -> Any:
     plain = {k: list(v) if isinstance(v, (tuple, list)) else v for k, v in about["architecture"].items()}
     config = models.SupernetConfig(spec=dict(about["spec"]), architecture=plain, **extra)
     model = getattr(models, kind)(config)
-    weights = {f"{prefix}{name}": tensor.detach().clone() for name, tensor in module.state_dict().items()}
+    weights = {
+        f"{prefix}{name}": tensor.detach().clone()
+        for name, tensor in module.state_dict().items()
+        if not name.endswith(f".{RANGE}")  # of static int8, which the copy is not in
+    }
     model.load_state_dict(weights, strict=True)
     return model.eval()
 

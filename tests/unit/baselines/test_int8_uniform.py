@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.api import UsageError
+from benchmarks.api import TaskInfo
+from benchmarks.measurement.workload import RUNTIMES
 from supernet.quantization.precisions import uniform_int8
 from tests.unit.supernet.quantization.int8_networks import (
     bert,
@@ -18,12 +19,11 @@ def test_int8_uniform_quantises_inherited_networks() -> None:
     from baselines.int8_uniform import Int8Uniform
 
     _, module = bert()
-    net = types.SimpleNamespace(export=lambda architecture: module, family=types.SimpleNamespace(int8="int8"))
+    net = types.SimpleNamespace(export=lambda architecture: module)
     made = []
 
     class Lab:
         given = ((1.0, "a"), (2.0, "b"))
-        precisions = ("fp32", "int8", "int8s", "w4")
 
         def inherit(self, number: int) -> Any:
             made.append(number)
@@ -43,28 +43,13 @@ def test_int8_uniform_quantises_inherited_networks() -> None:
         list(Int8Uniform().search(Lab()))
 
 
-@pytest.mark.parametrize("left", [600.0, 599.0])
-def test_networks_that_are_deployed_statically_are_calibrated_on_unspent_tokens(left: float) -> None:
+def test_networks_that_are_deployed_statically_are_left_to_uniform_int8() -> None:
     from baselines.int8_uniform import Int8Uniform
 
-    _, module = bert()
-    kept: list[tuple[Any, int]] = []
-    net = types.SimpleNamespace(
-        export=lambda architecture: module,
-        family=types.SimpleNamespace(int8="int8s"),
-        keep_batches=lambda batches, most: kept.append((batches, most)),
-    )
-    lab: Any = types.SimpleNamespace(
-        given=((1.0, "a"),),
-        precisions=("fp32", "int8", "int8s", "w4"),
-        recipe=types.SimpleNamespace(batch_tokens=100),
-        budget=types.SimpleNamespace(left=lambda kind: left, total=lambda kind: 1000.0),
-        inherit=lambda number: net,
-        train_batches=lambda share: share,
-        candidate=lambda net, architecture, policy, **more: policy,
-    )
-    if left < 600:  # four batches and a half, and a third of that for the passes
-        with pytest.raises(UsageError, match="600 tokens of training data.* left 599: take uniform-int8"):
-            list(Int8Uniform().search(lab))
-        return
-    assert list(Int8Uniform().search(lab)) == [uniform_int8(module, "int8s")] and kept == [(0.45, 4)]
+    settings: dict[str, Any] = {"precisions": RUNTIMES["ort"], "deployed_int8": "int8s"}
+    skipped = Int8Uniform().supports(TaskInfo("images", "simq", "small", "accuracy", settings))
+    assert skipped is not None and "deployed in static INT8" in skipped.reason
+    for other in ({"precisions": RUNTIMES["torch"]}, {"deployed_int8": "int8"}):
+        task = TaskInfo("images", "simq", "small", "accuracy", settings | other)
+        assert Int8Uniform().supports(task) is None
+    assert Int8Uniform().supports(TaskInfo("mt", "mt", "small", "bleu")) is None

@@ -30,7 +30,7 @@ from benchmarks.tasks.vision import VisionTask, cifar10, cifar10_resnet, digits,
 from benchmarks.verification import rerun
 from simq.archive import MIN_VARIED, Archive
 from simq.genome import JointSpace, precision_units
-from simq.int8_fallback import fall_back
+from simq.int8_fallback import UniformInt8Fallback, fall_back
 from simq.methods import JointSearch, LinasMethod, UniformBf16, UniformFp32, UniformInt8
 from simq.shared_supernet import JointSupernet, inherit_supernet, reserved_tokens, scale_advice
 from supernet.export import load
@@ -183,8 +183,11 @@ def test_static_int8_takes_no_more_tokens_than_are_reserved(
         return lab, list(UniformInt8().search(lab))
 
     lab, found = search("follower")
-    spent = counted(lab)
-    assert spent["evaluations"] == 6 and spent["tokens"] <= lab.budget.total("tokens")
+    spent, net = counted(lab), inherit_supernet(bench.following("evaluated", leader, made))
+    paid = leader.ledger.spent("tokens") + net.statistics_batch_count * lab.recipe.batch_tokens
+    # Every network evaluated and proposed has its statistics estimated and its ranges taken.
+    assert spent["evaluations"] == 6
+    assert spent["tokens"] == pytest.approx(paid + (6 + 2) * 2 * net.statistics_cost)
     for candidate in found:
         module, about = load(candidate.path)
         assert about["policy"] == candidate.policy == dict.fromkeys(units(module), "int8s")
@@ -198,9 +201,33 @@ def test_static_int8_takes_no_more_tokens_than_are_reserved(
     assert [c.weights_sha256 for c in repeated] == [c.weights_sha256 for c in found]
     assert counted(again) == pytest.approx(spent)
     # The evaluated network is the proposed one, with ranges of the same batches.
-    net = inherit_supernet(bench.following("evaluated", leader, made))
     evaluated = bench.lab("other").evaluate(net, found[0].architecture, policy=found[0].policy)
     assert evaluated.loss == pytest.approx(found[0].valid.loss, rel=1e-3)
+
+
+@pytest.mark.parametrize("runtime", ["torch", "ort"])
+def test_a_fallback_leaves_tokens_for_its_candidates(
+    tmp_path: Path, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look at a layer costs little validation data and a whole network's statistics."""
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    monkeypatch.setattr("benchmarks.hardware.timing_lock.exclusive", lambda: contextlib.nullcontext(0.0))
+    bench = Bench(digits_resnet, tmp_path, 60_000, runtime)
+    bench.allowance["evaluations"] = 20
+    leader = bench.lab("leader")
+    (made,) = JointSupernet().search(leader)
+    lab = bench.following("follower", leader, made)
+    lab.options = Options(UniformInt8Fallback.options, {"population": 4, "tolerance": 0.0})
+    # Networks in low precision are always worse here, so that every layer is looked at.
+    evaluate = lab.evaluate
+    monkeypatch.setattr(lab, "evaluate", lambda *a, **k: worse(evaluate(*a, **k), k.get("policy")))
+    found = list(UniformInt8Fallback().search(lab))
+    assert [c.target for c in found] == list(lab.limits)
+    assert lab.ledger.spent("tokens") <= lab.budget.total("tokens")
+
+
+def worse(measured: Any, policy: Any) -> Any:
+    return replace(measured, loss=measured.loss + sum(p != "fp32" for p in (policy or {}).values()))
 
 
 def test_tokens_that_statistics_would_use_up_are_refused(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -15,12 +17,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.lab.candidates import is_intact
 from mos.mixture import Mixture
 from supernet import export
 from supernet.cost import cost, policy_units
 from supernet.data.images import ImageBatches, Images
 from supernet.elastic import FORWARD_COST, SuperNet
 from supernet.families import family_of, image_family
+from supernet.interop.huggingface.export import to_huggingface
 from supernet.quantization.calibration import stored_ranges
 from supernet.quantization.precisions import units
 from supernet.resnet import ResNetConfig, ResNetFamily, norms
@@ -227,14 +231,47 @@ def test_an_export_survives_the_disk_with_its_ranges(net: SuperNet, tmp_path) ->
     assert stored_ranges(read) == stored_ranges(module) and set(stored_ranges(read)) == set(units(module))
     assert not stored_ranges(export.load(tmp_path / "a")[0])
     assert torch.equal(read(images()), module(images()))
-    weights = load_file(tmp_path / "b" / "model.safetensors")
-    for bad in (torch.tensor([0.0, 1.0]), torch.full((4,), torch.nan)):
-        save_file(weights | {"head.activation_range": bad}, tmp_path / "b" / "model.safetensors")
-        digest = hashlib.sha256((tmp_path / "b" / "model.safetensors").read_bytes()).hexdigest()
-        about = json.loads((tmp_path / "b" / "architecture.json").read_text())
-        (tmp_path / "b" / "architecture.json").write_text(json.dumps(about | {"weights_sha256": digest}))
-        with pytest.raises(export.CorruptExportError, match="a range has four finite numbers"):
-            export.load(tmp_path / "b")
+    for other in (copy.deepcopy(read), read):  # what other formats and further training take has none
+        assert not stored_ranges(export.network(other, export.load(tmp_path / "b")[1]).model)
+    assert to_huggingface(read, export.load(tmp_path / "b")[1]).eval() is not None
+
+
+GOOD = [-1.0, 1.0, 0.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "why"),
+    [
+        ("head", [0.0, 1.0], "four numbers in float32"),
+        ("head", torch.tensor(GOOD, dtype=torch.float64), "four numbers in float32"),
+        ("head", [math.nan] * 4, "no two ranges of finite numbers"),
+        ("head", [1.0, -1.0, 0.0, 2.0], "no two ranges of finite numbers"),
+        ("head", [-1.0, 1.0, 0.0, math.inf], "no two ranges of finite numbers"),
+        ("head", [-3e38, 3e38, 0.0, 2.0], "no two ranges of finite numbers"),
+        ("nosuch", GOOD, "no such layer"),
+        ("head.weight", GOOD, "no such layer"),
+        ("blocks", GOOD, "no such layer"),
+        ("", GOOD, "no such layer"),
+        ("head", None, "'head' is in int8s and has no activation range"),
+    ],
+)
+def test_ranges_that_no_calibration_makes_are_a_corrupt_export(
+    net: SuperNet, tmp_path, name: str, values, why: str
+) -> None:
+    arch, module = net.space.smallest(), net.export(net.space.smallest())
+    export.save(tmp_path, module, net.family.spec(), arch, {"head": "int8s"})
+    weights = load_file(tmp_path / "model.safetensors") | {"head.activation_range": torch.tensor(GOOD)}
+    weights.pop("head.activation_range") if values is None else None
+    if values is not None:
+        key = f"{name}.activation_range".lstrip(".") if name else "activation_range"
+        weights[key] = values if isinstance(values, torch.Tensor) else torch.tensor(values)
+    save_file(weights, tmp_path / "model.safetensors")
+    about = json.loads((tmp_path / "architecture.json").read_text())
+    about["weights_sha256"] = hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
+    (tmp_path / "architecture.json").write_text(json.dumps(about))
+    with pytest.raises(export.CorruptExportError, match=re.escape(why)):
+        export.load(tmp_path)
+    assert not is_intact(tmp_path, about["weights_sha256"])
 
 
 def test_calibration_needs_batches(net: SuperNet) -> None:

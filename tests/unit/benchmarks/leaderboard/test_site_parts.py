@@ -61,7 +61,7 @@ def test_a_sentence_states_the_result_of_a_table_and_no_more():
     assert headline.sentence(table([fake("hat", status="failed")])).startswith("No network")
 
 
-def test_a_sentence_names_what_keeps_its_limit_at_its_own_cost():
+def test_headlines_are_of_rows_within_their_limits():
     """Neither a network over its limit or without one, nor an architecture that another run paid for."""
     records = study(("hat", "mos-neuron", "scratch"), 3, limits=(0.6,))
     assert "within its limit, mos-neuron reaches" in headline.sentence(table(records))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,12 @@ from benchmarks.measurement.workload import RUNTIMES, Workload
 from benchmarks.tasks.vision import digits
 from supernet.bert import BertConfig, family_of
 from supernet.families import image_family
+from supernet.quantization.calibration import calibrate, store_ranges
 from supernet.quantization.onnx_runtime import Ort
 from supernet.quantization.precisions import choices, units
 from supernet.space import get_space
+from tests.unit.supernet.quantization.trained import digits as digits_of_trained
+from tests.unit.supernet.quantization.trained import residual_network
 
 pytest.importorskip("onnx", reason="needs the extra onnx")
 pytest.importorskip("onnxruntime", reason="needs the extra onnx")
@@ -160,6 +164,37 @@ def test_a_latency_in_onnx_runtime_is_named_so_and_timed_beside_fp32() -> None:
     )
     assert all(told in found["signature"] for told in ("rt:ort-", "prec:int8|", "int8:w8c-a8t"))
     assert "mode:graph" in found["signature"] and found["fp32_ratio"] > 0
+
+
+def test_a_trained_static_network_passes_the_gates_on_noise() -> None:
+    """Noise lies outside the ranges of data: there such a network is far from float32, and right."""
+    module, pixels = copy.deepcopy(residual_network()), digits_of_trained()[0]
+    workload = Workload(17, 0, 1, image=8, channels=1, runtime="ort")
+    policy = dict.fromkeys(units(module), "int8s")
+    store_ranges(module, calibrate(module, [[pixels[:256]]]))
+    made = serving.serve_checked(module, policy, workload)
+    assert isinstance(made, Ort)
+    source = workload.source("cpu")
+    with torch.inference_mode():
+        with pytest.raises(MeasurementRejectedError, match="from those in fp32"):
+            parity.check_distance(made(source), module(source))
+        assert parity.check_distance(made(pixels[1200:]), module(pixels[1200:])) < 0.1
+    assert serving.check_graph(made, module, workload) < 0.1
+    other = copy.deepcopy(module)
+    for p in other.parameters():
+        p.copy_(torch.randn_like(p))
+    with pytest.raises(MeasurementRejectedError, match="from those in fp32"):
+        serving.check_graph(made, other, workload)
+
+
+def test_heads_in_static_int8_run_beside_the_runtime() -> None:
+    module = bert()
+    x = torch.randint(5, 60, (4, 9))
+    policy = dict.fromkeys(units(module), "int8s")
+    store_ranges(module, calibrate(module, [[x]]))
+    served = serving.scoring_module(module, policy, ENCODER)
+    with torch.no_grad():
+        assert 0 < parity.check_distance(served(x), module(x)) < 0.3
 
 
 def test_the_gates_refuse_mislabelled_networks(monkeypatch: pytest.MonkeyPatch) -> None:
