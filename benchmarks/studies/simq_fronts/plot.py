@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
 from benchmarks.records.canonical import JsonObject
 from benchmarks.report.plots import style
 from benchmarks.studies.simq_fronts.facts import PointFacts, TableFacts, points_by_place
-from benchmarks.studies.simq_fronts.judge import WITHDRAWN
+from benchmarks.studies.simq_fronts.judge import WITHDRAWN, has_w4
 
 MARKS = {"int8": ("s", "white"), "linas": ("o", "#0072b2"), "arch-then-quant": ("^", "#d55e00")}
 LABELS = {"linas": "linas, joint", "arch-then-quant": "arch-then-quant", "int8": "uniform INT8 networks"}
@@ -29,13 +30,28 @@ def cost(facts: TableFacts, axis: str, place: int) -> float:
     return float(facts["anchor_ms"] * point["ratio"][0] if axis == "faster" else point["bytes"] / 1e6)
 
 
+def is_published(point: PointFacts, axis: str) -> bool:
+    """Return whether a point's figure stands: latencies of W4, asked for float32 sums, are withdrawn."""
+    return axis == "smaller" or not has_w4(point)
+
+
+def _say_withdrawn(axes: Axes) -> None:
+    """Write into an empty panel that its INT8 is no baseline."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    text = "withdrawn: the INT8 measured\nis not the one that is deployed"
+    axes.text(
+        0.5, 0.5, text, ha="center", va="center", fontsize=9, color=style.GREY, transform=axes.transAxes
+    )
+
+
 def draw(tables: Sequence[TableFacts], profile: str, quality: str) -> Drawing:
     """Draw a row a table, as wide as a page; searches differ in marker and filling as well as in colour."""
-    wide, tall = 7.4, 2.5 * len(tables) + 1.5
+    wide, tall = 7.4, 2.5 * len(tables) + 1.75
     figure = Drawing(figsize=(wide, tall))
     figure.text(0.016, 1 - 0.12 / tall, "Fronts in ONNX Runtime, against uniform INT8", fontsize=14,
                 fontweight="bold", va="top", color=style.INK)  # fmt: skip
-    contents = f"held-out {quality}; all points measured, w4 with float32 sums"
+    contents = f"held-out {quality}; points measured; without withdrawn latencies of w4"
     about = f"{profile}, one thread  |  {contents}\nlower left is better"
     figure.text(0.016, 1 - 0.42 / tall, about, fontsize=9, va="top", color=style.GREY)
     lines: JsonObject = {}
@@ -46,6 +62,12 @@ def draw(tables: Sequence[TableFacts], profile: str, quality: str) -> Drawing:
                 ((0.88 + 3.65 * column) / wide, 1 - (2.5 * row + 2.9) / tall, 2.6 / wide, 1.75 / tall)
             )
             cost_of = partial(cost, facts, axis)
+            axes.set_title(name, fontsize=10, loc="left", color=style.INK)
+            axes.set_xlabel("latency, ms" if axis == "faster" else "ONNX file, MB")
+            axes.set_ylabel("held-out loss, nats" if quality == "loss" else "held-out error, %")
+            if (name, axis) in WITHDRAWN:
+                _say_withdrawn(axes)
+                continue
             for search, (marker, colour) in MARKS.items():
                 places = sorted(
                     {
@@ -53,6 +75,7 @@ def draw(tables: Sequence[TableFacts], profile: str, quality: str) -> Drawing:
                         for front in facts["fronts"]
                         if (front["search"], front["axis"]) == (search, axis)
                         for place in front["places"]
+                        if is_published(points[place], axis)
                     },
                     key=cost_of,
                 )
@@ -63,18 +86,18 @@ def draw(tables: Sequence[TableFacts], profile: str, quality: str) -> Drawing:
                                      alpha=0.9)  # fmt: skip
                 lines.setdefault(LABELS[search], drawn)
                 if x and search != "arch-then-quant":  # of which there are candidates alone
-                    axes.step(x, np.minimum.accumulate(y), where="post", linewidth=1.0, color=style.INK,
-                              linestyle=":" if search == "int8" else "-", zorder=2)  # fmt: skip
+                    (line,) = axes.step(x, np.minimum.accumulate(y), where="post", linewidth=1.0,
+                                        color=style.INK, linestyle=":" if search == "int8" else "-",
+                                        zorder=2)  # fmt: skip
+                    lines.setdefault(f"least so far, {LABELS[search]}", line)
             for precision, place in facts["largest"].items():
+                if not is_published(points[place], axis):
+                    continue
                 y_value = held_out_quality(points[place], quality)
                 drawn = axes.scatter(cost_of(place), y_value, s=110, zorder=4,
                                      marker=UNIFORM.get(precision, "D"), facecolor="0.75",
                                      edgecolor=style.INK, linewidth=0.9)  # fmt: skip
                 lines.setdefault(f"largest network, {precision}", drawn)
-            axes.set_xlabel("latency, ms" if axis == "faster" else "ONNX file, MB")
-            axes.set_ylabel("held-out loss, nats" if quality == "loss" else "held-out error, %")
-            title = f"{name} (no INT8 baseline yet)" if (name, axis) in WITHDRAWN else name
-            axes.set_title(title, fontsize=10, loc="left", color=style.INK)
     figure.legend(list(lines.values()), list(lines), loc="lower left", fontsize=9, frameon=False, ncol=3,
                   bbox_to_anchor=(0.1 / wide, 0.02 / tall))  # fmt: skip
     return figure
