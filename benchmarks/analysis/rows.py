@@ -107,7 +107,8 @@ def _means(
         stopped = bool(reasons[run[first]])
         ended = [(seeds[i], reasons[i]) for i in tried[of[first]]]
         idle = [seeds[run[i]] for i in part if not learnt[i]] if method == of[first] else []
-        status = status_text(ended, own_seeds, mean[-1], stopped=stopped, idle=idle)
+        elsewhere = not bounded and limit.rank > 0
+        status = status_text(ended, own_seeds, mean[-1], stopped=stopped, idle=idle, elsewhere=elsewhere)
         rows.append(row | {"stopped": stopped, "status": status})
     without = sorted(set(tried) - set(of))
     for method, mean in zip(without, _averages(spent, [tried[m] for m in without]).tolist(), strict=True):
@@ -199,6 +200,7 @@ def status_text(
     *,
     stopped: bool = False,
     idle: Sequence[int] = (),
+    elsewhere: bool = False,
 ) -> str:
     """Return the caveats of a row, in words.
 
@@ -208,6 +210,7 @@ def status_text(
         over: share by which its latency is above the limit; NaN without one.
         stopped: true for a row of runs that are not compared.
         idle: those whose network has learnt little but word frequencies.
+        elsewhere: true if its limit bounds the latency of another runtime.
     """
     if stopped:
         reasons = dict.fromkeys(reason for seed, reason in ended if seed in seeds)
@@ -232,4 +235,6 @@ def status_text(
         )
     if over > TOLERANCE:
         caveats.append(f"over its limit by {over:.0%}")
+    if elsewhere:
+        caveats.append("limit of another runtime")
     return "; ".join(caveats)

@@ -126,9 +126,9 @@ class Claim:
         return f"95 % t-interval over {self.n} or more {self.replicates} wholly {where} {self.unit}{each}"
 
     @property
-    def digits(self) -> int:
-        """Decimals of its figures: a study's are shares of one."""
-        return 3 if self.study else 2
+    def form(self) -> str:
+        """Format of its figures: with a sign, except for ratios; a study's are shares of one."""
+        return ("" if self.unit == "ratio" else "+") + (".3f" if self.study else ".2f")
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ def decide(claim: Claim, interval: intervals.Interval) -> tuple[str, str]:
     low, high, m = interval.low, interval.high, claim.margin
     if interval.n < claim.n or low is None or high is None:
         return NOT_TESTED, f"{interval.n} of {claim.n} {claim.replicates}"
-    span = f"[{low:+.{claim.digits}f}, {high:+.{claim.digits}f}] {claim.unit}"
+    span = f"[{low:{claim.form}}, {high:{claim.form}}] {claim.unit}"
     if claim.claimed == "within":
         if -m < low and high < m:
             return SUPPORTED, f"the interval {span} lies within {m:g} of zero"

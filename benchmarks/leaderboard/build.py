@@ -121,8 +121,21 @@ def _contents(root: Path, site_dir: Path, *, indexed: bool = False) -> dict[str,
     head = _HEAD + ("" if places else _EMPTY) + (_BRIEF if brief else "")
     files[JSON] = (data_formats.json_text(index) if not brief else json.dumps(index) + "\n").encode()
     files[CLAIMS] = claims_page.markdown(judged).encode()
-    files[PAGE] = "\n".join([head, *(board.markdown for board in boards)]).encode()
+    files[PAGE] = "\n".join([head, contents_list(boards), *(board.markdown for board in boards)]).encode()
     return files
+
+
+def contents_list(boards: Sequence[tables.Board]) -> str:
+    """Return the board's contents: a link to each table and its summary, rankings of methods first."""
+    from benchmarks.report.table_markup import escape_markdown
+
+    lines = []
+    for board in sorted(boards, key=lambda board: board.site.weight, reverse=True):
+        heading = board.markdown.partition("\n")[0].removeprefix("## ")
+        # As GitHub makes them: in lower case, with hyphens for spaces, without other punctuation.
+        anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        lines.append(f"- [{heading}](#{anchor}): {escape_markdown(board.site.entry['sentence'])}")
+    return "\n".join([*lines, ""]) if len(lines) > 1 else ""
 
 
 class _Here(Executor):

@@ -51,15 +51,16 @@ def effect(verdict: ClaimVerdict) -> str:
 def _interval(claim: Claim, result: ClaimVerdict | Evidence) -> str:
     if result.effect is None:
         return NONE
-    mean = f"{result.effect:+.{claim.digits}f}"
+    mean = format(result.effect, claim.form)
     if result.low is None or result.high is None:
         return f"{mean} (one seed: no interval)"
-    return f"{mean} [{result.low:+.{claim.digits}f}, {result.high:+.{claim.digits}f}]"
+    return f"{mean} [{result.low:{claim.form}}, {result.high:{claim.form}}]"
 
 
 def _paper(verdict: ClaimVerdict) -> str:
     value = verdict.claim.value
-    return NONE if value is None else f"{value:+g}"
+    sign = "" if verdict.claim.unit == "ratio" else "+"
+    return NONE if value is None else format(value, f"{sign}g")
 
 
 class TerminalClaims:

@@ -228,9 +228,11 @@ def footnotes(table: Table) -> list[str]:
     over = f"{interval_kind} over test {table.units.item}s"
     marked = _marks(table)
     texts += [f"{k}: {text.format(sentences=over)}." for k, text in INTERVAL_NOTES.items() if k in marked]
+    limits = "" if table.bound_elsewhere else ", as limits are"
     texts.append(
         "tokens, evals, probes: per cent of the allowance spent; s: seconds of search; x ref: times the"
-        " latency of the space's largest network, timed in the same session, as limits are."
+        f" latency of the space's largest network, timed in the same session{limits}. Milliseconds of rows"
+        " that were timed on other days or beside other programs do not compare; x ref does."
     )
     if any(run.inherits for run in table.runs):
         texts.append(

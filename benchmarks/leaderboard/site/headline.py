@@ -29,7 +29,7 @@ def sentence(table: Table) -> str:
     if not rows:
         return "No network of this table was scored yet."
     aimed = [row for row in rows if row["limit"].rank]
-    keeping = [row for row in aimed if not row["over"] > TOLERANCE]
+    keeping = [row for row in aimed if not table.bound_elsewhere and not row["over"] > TOLERANCE]
     best = max(keeping or aimed or rows, key=lambda row: float(row["quality"]))
     figure = f"{table.metric_name} {number_format.unmarked(number_format.interval(best))}"
     at = "" if best["ratio"] != best["ratio"] else f" at {best['ratio']:.2f} times the reference's latency"
@@ -38,7 +38,7 @@ def sentence(table: Table) -> str:
     of_another = ", with architectures of a search that is not charged to it," if best["of"] in given else ""
     start = f"{condition}, {sanitize(best['method'], 60)}{of_another} reaches the most: {figure}{at}"
     if table.notices:
-        return f"{start}. These rows rank no methods: {table.notices[0][0].lower()}{table.notices[0][1:]}"
+        return f"{start}. {table.notices[0]}"
     methods = {row["method"] for row in rows}
     if max(int(row["n"]) for row in rows) < ROW_SEEDS:
         return f"{start}. One or two seeds a row: this shows that the pipeline works and ranks no methods."

@@ -50,6 +50,16 @@ def phase_fills(spent: pd.DataFrame) -> Fills:
     return fills | ({SCORING: ("white", "")} if SCORING in present else {})
 
 
+def _energy_notes(table: Table) -> list[str]:
+    """Return the sources of energies; where there are several, with the methods of each."""
+    notes = []
+    for number, source in enumerate(table.sources):
+        methods = dict.fromkeys(row["of"] for row in table.each if number in row["energy_sources"])
+        named = f" ({', '.join(style.shorten_name(m) for m in methods)})" if len(table.sources) > 1 else ""
+        notes.append(f"energy{named}: {source}".replace("\n", " "))
+    return notes
+
+
 def draw(table: Table) -> Figure:
     """Draw stacked bars by phase: tokens, evaluations, probes, seconds and energy of each method."""
     spent = table.spending
@@ -58,7 +68,9 @@ def draw(table: Table) -> Figure:
         "Mean over seeds of one run; the figure at each bar is its sum. Dashed line: the allowance, at which"
         " a run is stopped. Outlined: scoring and timing by the harness, not charged and not in the sum."
     ]
-    notes += [f"energy: {source}" for source in table.sources] or ["energy: not measured"]
+    notes += _energy_notes(table) or ["energy: not measured"]
+    if any("shared" in source for source in table.sources):
+        notes.append("Runs that shared a machine have other seconds and joules than alone.")
     reading = "Every method had the same allowance. Shorter bars spent less of it."
     legend_lines = math.ceil(len(fills) / 5)
     below = 0.75 + 0.22 * legend_lines

@@ -33,8 +33,10 @@
       left = left.filter(table => table[key] === at(key).value);
     }
     const ordered = left.slice().sort((a, b) => b.runs - a.runs || (a.id < b.id ? -1 : 1));
+    // Tables of other settings or data alone have the same facts: their titles tell them apart.
+    const facts = table => `${table.allowance}, ${table.space}`, others = table => ordered.filter(one => facts(one) === facts(table)).length > 1;
     choose(at("allowance"), ordered.map(table => table.id), wanted.id, Object.fromEntries(ordered.map(table =>
-      [table.id, `${table.allowance}, ${table.space}, ${table.runs} runs`])));
+      [table.id, `${others(table) ? table.title + ": " : ""}${facts(table)}, ${table.runs} runs`])));
     at("allowance-label").hidden = left.length < 2;
     return at("allowance").value;
   }

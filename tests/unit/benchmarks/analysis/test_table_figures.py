@@ -17,7 +17,7 @@ from benchmarks.leaderboard import (
     build,
 )
 from benchmarks.leaderboard.people import People
-from benchmarks.leaderboard.site import table_files
+from benchmarks.leaderboard.site import headline, table_files
 from benchmarks.records import (
     integrity,
     selection,
@@ -390,3 +390,10 @@ def test_rows_are_not_held_to_limits_of_another_runtime():
     assert "over its limit by 100%" in here.rows["status"].iloc[0]
     assert not any("over its limit" in status for status in elsewhere.rows["status"])
     assert notes.OTHER_RUNTIME in elsewhere.notes and notes.OTHER_RUNTIME not in here.notes
+    told = [{"limit of another runtime" in row["status"] for row in one.each} for one in (elsewhere, here)]
+    assert told == [{True}, {False}]
+    assert [any("as limits are" in note for note in texts.footnotes(one)) for one in (elsewhere, here)] == [
+        False,
+        True,
+    ]
+    assert "within its limit" not in headline.sentence(elsewhere)

@@ -74,6 +74,14 @@ def test_profiles_tasks_and_allowances_have_tables_of_their_own(results):
     for name in board["files"]:
         assert (results / name).is_file()
         assert name.endswith((".json", ".md")) or f"]({name})" in text
+    # Contents lead to each table.
+    links = re.findall(r"^- \[(.*?)\]\(#([\w-]+)\): (.+)$", text, re.MULTILINE)
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert sorted(heading for heading, *_ in links) == sorted(headings) and len(headings) == 3
+    assert len({anchor for _, anchor, _ in links}) == 3
+    assert ("mt-multi30k-en-de, small, nvidia-h200.v1", "mt-multi30k-en-de-small-nvidia-h200v1") in [
+        (heading, anchor) for heading, anchor, _ in links
+    ]
     # The larger group keeps the plain name.
     assert "plots/mt-multi30k-en-de-small-cpu-2core-avx512.v1-pareto.png" in board["files"]
     assert not list((results / "plots").glob("*.svg")), "only the pictures that the page shows are kept"
