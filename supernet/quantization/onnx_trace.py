@@ -1,7 +1,7 @@
 """Exported networks as ONNX graphs in which every linear layer and convolution keeps its PyTorch name.
 
 A network is traced once with its layers as opaque nodes (``trace``). A precision policy then decides the ONNX
-operators of each of them (``Traced.under``), which takes milliseconds. ``to_onnx`` does both.
+operators of each of them (``Traced.under``), which takes milliseconds.
 
 In the finished graph the node that multiplies has the layer's name (``ops.0.q``), and its float32 weight is
 ``ops.0.q.weight``. Needs the extra ``onnx``, imported at first use.
@@ -249,15 +249,6 @@ def _layer(node: Any) -> str:
     """Return the name of an opaque node's layer."""
     name: str = next(a.s.decode() for a in node.attribute if a.name == "name")
     return name
-
-
-def to_onnx(module: nn.Module, inputs: Sequence[Tensor], policy: Policy | None = None, **how: Any) -> bytes:
-    """Return the ONNX file of an exported network under a policy; ``how`` as in ``trace``.
-
-    Raises:
-        ValueError: as in ``trace`` and ``Traced.under``.
-    """
-    return trace(module, inputs, **how).under(policy)
 
 
 @contextlib.contextmanager

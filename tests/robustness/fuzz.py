@@ -9,12 +9,11 @@ outside of its folder. Readers run in forked processes, so that one that crashes
 from __future__ import annotations
 
 import argparse
-import contextlib
-import gc
 import json
 import mmap
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -173,11 +172,10 @@ def read_batch(
         kind.read(sandbox.input, sandbox.out)  # imports what it needs
     except expected:
         pass
-    gc.freeze()  # garbage that the parent left must not make room for what an input takes
-    before = _reset_peak_mib()
-    size = resource.getrlimit(resource.RLIMIT_AS)[1]
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + 4 * 2**30, size))
+    before = _peak_mib()
+    # What is resident says too little: what the parent had, and the kernel takes back, makes room for more.
+    most = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + LIMIT_MIB * 2**20, most))
     for number in numbers:
         files = draw(kind, examples, seed, number)
         try:
@@ -188,11 +186,13 @@ def read_batch(
         began = time.process_time()
         signal.setitimer(signal.ITIMER_PROF, LIMIT_S)
         signal.setitimer(signal.ITIMER_REAL, 12 * LIMIT_S)  # waits on nothing, on however busy a machine
-        sandbox.armed = True
+        sandbox.armed, bloated = True, False
         try:
             kind.read(sandbox.input, sandbox.out)
         except expected:
             result.refused += 1
+        except MemoryError:
+            bloated = True
         except BaseException as error:
             result.fault(place_of(error), number)
         sandbox.armed = False
@@ -205,7 +205,7 @@ def read_batch(
         if sandbox.violation:
             result.fault(sandbox.violation, number)
             sandbox.violation = ""
-        if grown > LIMIT_MIB:
+        if bloated or grown > LIMIT_MIB:
             result.fault(f"memory above {LIMIT_MIB} MiB", number)
             break
     strays = {p.name for p in home.iterdir()} - {"in", "out", "tmp", "cwd"}
@@ -216,19 +216,14 @@ def read_batch(
     return result
 
 
+def _data_bytes() -> int:
+    """Return the bytes of this process that ``RLIMIT_DATA`` counts: heap and private writable mappings."""
+    (kib,) = re.findall(r"VmData:\s*(\d+)", Path("/proc/self/status").read_text())
+    return 1024 * int(kib)
+
+
 def _peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _reset_peak_mib() -> float:
-    """Begin the peak of memory anew where Linux allows it, and return what is resident, in MiB.
-
-    A forked process begins with its parent's memory as its peak. What it gives back of that would hide as
-    much of what an input takes.
-    """
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-    return _peak_mib()
 
 
 def forked(kind: Kind, examples: Sequence[Files], seed: int, numbers: range, total: Result) -> int:

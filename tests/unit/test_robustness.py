@@ -112,7 +112,7 @@ def test_memory_given_back_before_hides_no_growth(monkeypatch: pytest.MonkeyPatc
             grow(folder, out)
 
     result = fuzz.campaign(kind(read), 1, 1)
-    assert list(result.faults) == ["memory above 64 MiB"] and result.peak_mib > 64
+    assert list(result.faults) == ["memory above 64 MiB"]
 
 
 def test_files_of_its_own_are_a_readers_to_remove():

@@ -24,6 +24,10 @@ ort = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 WORDS = 120
 
 
+def to_onnx(module: nn.Module, inputs: list[torch.Tensor], policy: Any = None, **how: Any) -> bytes:
+    return onnx_trace.trace(module, inputs, **how).under(policy)
+
+
 def bert(space: str = "bert-smoke") -> nn.Module:
     found = get_space(space)
     torch.manual_seed(3)
@@ -49,7 +53,7 @@ def run(graph: bytes, *inputs: torch.Tensor) -> list[np.ndarray[Any, Any]]:
 @pytest.mark.parametrize("space", ["bert-smoke", "supershaper-smoke", "nas-bert-smoke"])
 def test_the_graph_computes_the_network_at_every_shape(space: str) -> None:
     module = bert(space)
-    graph = onnx_trace.to_onnx(module, [words(2, 7)])
+    graph = to_onnx(module, [words(2, 7)])
     for shape in ((2, 7), (1, 3), (5, 11), (1, 1)):
         with torch.no_grad():
             expected = module(words(*shape)).numpy()
@@ -59,7 +63,7 @@ def test_the_graph_computes_the_network_at_every_shape(space: str) -> None:
 def test_every_layer_is_found_by_its_name_and_its_weight_with_it() -> None:
     onnx = pytest.importorskip("onnx")
     module = bert("nas-bert-smoke")
-    model = onnx.load_from_string(onnx_trace.to_onnx(module, [words(2, 7)]))
+    model = onnx.load_from_string(to_onnx(module, [words(2, 7)]))
     onnx.checker.check_model(model)
     kinds = {node.name: node.op_type for node in model.graph.node}
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
@@ -74,7 +78,7 @@ def test_under_a_policy_the_kernels_of_the_policy_stand_there() -> None:
     module = bert()
     first, second, *_ = units(module)
     model = onnx.load_from_string(
-        onnx_trace.to_onnx(module, [words(2, 7)], {first: "int8", second: "w4"}),
+        to_onnx(module, [words(2, 7)], {first: "int8", second: "w4"}),
     )
     kinds = {node.name: node.op_type for node in model.graph.node}
     assert kinds[first] == "MatMulInteger" and kinds[second] == "MatMulNBits"
@@ -89,7 +93,7 @@ def test_both_runtimes_agree_on_single_sentences(precision: str, space: str) -> 
     x = words(1, 9)
     with torch.no_grad():
         expected, plain = (net(x).numpy() for net in (quantize(module, policy), module))
-    found = run(onnx_trace.to_onnx(module, [words(2, 7)], policy), x)[0]
+    found = run(to_onnx(module, [words(2, 7)], policy), x)[0]
     assert np.linalg.norm(found - expected) < 0.15 * np.linalg.norm(found - plain) + 1e-4 * np.linalg.norm(
         plain
     )
@@ -99,7 +103,7 @@ def test_w4_rounds_activations_to_int8_in_the_weights_groups() -> None:
     torch.manual_seed(0)
     net = nn.Linear(96, 32).eval()
     x = torch.randn(1, 7, 96) * torch.logspace(-2, 2, 96)
-    graph = onnx_trace.to_onnx(net, [torch.randn(2, 7, 96)], {"": "w4"})
+    graph = to_onnx(net, [torch.randn(2, 7, 96)], {"": "w4"})
     model = pytest.importorskip("onnx").load_from_string(graph)
     (node,) = [one for one in model.graph.node if one.op_type == "MatMulNBits"]
     assert {a.name: a.i for a in node.attribute}["accuracy_level"] == 4
@@ -119,11 +123,11 @@ def test_the_graph_has_named_inputs_and_outputs() -> None:
         nn.Conv2d(3, 8, 4, stride=4), nn.ReLU(), nn.Flatten(2), nn.Linear(4, 5, bias=False)
     ).eval()
     x = torch.randn(2, 3, 8, 8)
-    graph = onnx_trace.to_onnx(net, [x], names=(("picture",), ("state",)))
+    graph = to_onnx(net, [x], names=(("picture",), ("state",)))
     for y in (x, torch.randn(3, 3, 8, 8)):
         with torch.no_grad():
             np.testing.assert_allclose(run(graph, y)[0], net(y).numpy(), atol=1e-5)
-    deployed = run(onnx_trace.to_onnx(net, [x], {"0": "int8"}, names=(("picture",), ("state",))), x[:1])[0]
+    deployed = run(to_onnx(net, [x], {"0": "int8"}, names=(("picture",), ("state",))), x[:1])[0]
     with torch.no_grad():
         np.testing.assert_allclose(deployed, quantize(net, {"0": "int8"})(x[:1]).numpy(), atol=2e-2)
 
@@ -140,7 +144,7 @@ def test_tensors_that_the_exporter_merges_stay_with_their_layers(precision: str)
     assert "Identity" in kinds, "torch's exporter no longer merges equal tensors: this tests nothing"
     x = torch.randn(1, 5, 32)
     policy = {"0": precision, "1": precision, "2": precision}
-    found = run(onnx_trace.to_onnx(net, [torch.randn(2, 5, 32)], policy), x)[0]
+    found = run(to_onnx(net, [torch.randn(2, 5, 32)], policy), x)[0]
     with torch.no_grad():
         expected = quantize(net, policy)(x).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5 if precision == "fp32" else 5e-2)
@@ -191,15 +195,15 @@ def test_operations_that_the_runtime_lacks_are_refused_with_the_layer() -> None:
     module = bert()
     name = next(iter(units(module)))
     with pytest.raises(ValueError, match=rf"{name}.*bfloat16.*torch runtime"):
-        onnx_trace.to_onnx(module, [words(2, 7)], {name: "bf16"})
+        to_onnx(module, [words(2, 7)], {name: "bf16"})
     with pytest.raises(ValueError, match="nearest name"):
-        onnx_trace.to_onnx(module, [words(2, 7)], {name[:-1]: "int8"})
+        to_onnx(module, [words(2, 7)], {name[:-1]: "int8"})
 
 
 def test_without_onnx_the_message_has_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ValueError, match=r"pip install 'supernet-bench\[onnx\]'"):
-        onnx_trace.to_onnx(bert(), [words(2, 7)])
+        to_onnx(bert(), [words(2, 7)])
 
 
 @pytest.mark.parametrize("seed", range(3))

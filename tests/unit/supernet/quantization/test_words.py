@@ -60,8 +60,8 @@ def test_a_table_that_is_the_output_layer_too_stays() -> None:
     torch.manual_seed(0)
     space = get_space("bert-smoke")
     module = family_of(space)(space, BertConfig(WORDS)).build(space.smallest()).eval()
-    from supernet.quantization.onnx_trace import to_onnx, trace
+    from supernet.quantization.onnx_trace import trace
 
     tokens = torch.full((2, 8), 5)
     traced = trace(module, [tokens])
-    assert len(to_onnx(module, [tokens])) - len(traced.under({}, int8_words=True)) < 4 * WORDS
+    assert len(trace(module, [tokens]).under()) - len(traced.under({}, int8_words=True)) < 4 * WORDS
