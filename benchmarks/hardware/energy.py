@@ -1,7 +1,8 @@
 """Energy through codecarbon's offline tracker, its source recorded with every figure. Imports no torch.
 
-If neither codecarbon nor a counter answers, ``joules`` is None and ``source`` states the reason. A figure
-without counters is a model of load and time, not a measurement, and is marked so. Nothing raises into a run.
+Where codecarbon has no result, the GPU's own counter answers. If neither does, ``joules`` is None and
+``source`` states the reason. A figure without counters is a model of load and time, not a measurement, and
+is marked so. Nothing raises into a run.
 
 The first tracker of a process probes the hardware for seconds; ``warm_up`` lets a thread do that.
 """
@@ -12,6 +13,7 @@ import atexit
 import importlib.metadata
 import logging
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -27,6 +29,7 @@ PROBE_SECONDS = 60.0
 EXIT_SECONDS = 20.0
 """Seconds that a process that ends waits for it, at most."""
 
+_PATH = re.compile(r"(?<!\w)/\S+")
 _CPU_MODES = {
     "intel_rapl": "RAPL",
     "cpu_load": "CPU load model",
@@ -101,7 +104,10 @@ def _tracker(watts: dict[str, Any]) -> Any:
     # CODECARBON_* variables and .codecarbon.config files of the user's would multiply joules under the same
     # source line, or end the tracker when malformed.
     emissions_tracker.get_hierarchical_config = dict
-    logging.getLogger("codecarbon").setLevel(logging.ERROR)  # its import sets it to INFO
+    log = logging.getLogger("codecarbon")
+    log.setLevel(logging.ERROR)  # its import sets it to INFO
+    if _ERRORS not in log.handlers:
+        log.addHandler(_ERRORS)
     # The online class would, without a network, assume a country in silence. Emissions are not
     # recorded: nobody declared where the machine stands, and the class wants some country.
     return OfflineEmissionsTracker(
@@ -166,9 +172,8 @@ class EnergyMeter:
                 return  # stopped before codecarbon was ready
             self._reason = self._probe.error
             try:
-                if self._reason:
-                    self._counter = _nvml_millijoules()
-                else:
+                self._counter = _nvml_millijoules()  # answers where codecarbon does not
+                if not self._reason:
                     tracker = _tracker(self._probe.watts)
                     tracker.start()
                     self._tracker = tracker
@@ -183,7 +188,10 @@ class EnergyMeter:
             seconds, self._began = time.perf_counter() - self._began, None
             try:
                 if self._tracker is not None:
-                    return self._read(seconds)
+                    reading = self._read(seconds)
+                    if reading["joules"] is not None:
+                        return reading
+                    self._reason = reading["source"]
                 if self._counter is not None:
                     after = _nvml_millijoules()
                     if after is not None:
@@ -199,11 +207,29 @@ class EnergyMeter:
         # codecarbon swallows its own exceptions: without a result there is no such attribute.
         data = getattr(tracker, "final_emissions_data", None)
         if data is None:
-            return _answer(None, "codecarbon gave no result", seconds, 0.0)
+            return _answer(None, f"codecarbon gave no result{_last_error()}", seconds, 0.0)
         if not data.energy_consumed > 0:
             return _answer(None, "codecarbon saw no energy", seconds, data.duration)
         joules = data.energy_consumed * JOULES_PER_KWH
         return _answer(joules, _source(tracker, self._probe.watts), seconds, data.duration)
+
+
+class _ErrorLog(logging.Handler):
+    """Last error that codecarbon logged in place of raising it."""
+
+    message = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.message = record.getMessage()
+
+
+_ERRORS = _ErrorLog(logging.ERROR)
+
+
+def _last_error() -> str:
+    """Return the last error that codecarbon logged, in one line, without paths of this machine."""
+    line = _PATH.sub("...", _ERRORS.message.strip().partition("\n")[0])
+    return f": {line[:160]}" if line else ""
 
 
 def _answer(joules: float | None, source: str, seconds: float, covered: float) -> EnergyReading:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -74,6 +75,8 @@ def tracker(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeTracker]]:
     module = types.SimpleNamespace(OfflineEmissionsTracker=fake, emissions_tracker=settings)
     monkeypatch.setitem(sys.modules, "codecarbon", module)  # type: ignore[arg-type]
     monkeypatch.setattr(energy, "_probes", {})
+    monkeypatch.setattr(energy._ERRORS, "message", "")
+    monkeypatch.setattr(energy, "_nvml_millijoules", lambda: None)
     monkeypatch.setattr(energy, "_rapl", lambda: False)
     clock.replace_in(monkeypatch, energy)
     yield fake
@@ -149,6 +152,32 @@ def test_failed_readings_give_no_energy(tracker: type[FakeTracker], broken: str,
     meter.start()
     reading = meter.stop()
     assert reading["joules"] is None and said in reading["source"]
+
+
+@pytest.mark.parametrize("broken", ["start", "stop", "zero"])
+def test_the_gpu_counter_answers_where_codecarbon_does_not(
+    tracker: type[FakeTracker], broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker.broken = broken
+    if broken == "zero":
+        tracker.kwh = 0.0
+    readings = iter([5000, 12500])
+    monkeypatch.setattr(energy, "_nvml_millijoules", lambda: next(readings))
+    meter = EnergyMeter(PROFILE)
+    assert meter.ready(60)
+    meter.start()
+    reading = meter.stop()
+    assert reading["joules"] == 7.5 and reading["source"] == "NVML total energy counter (GPU alone)"
+
+
+def test_the_error_that_codecarbon_swallows_is_the_reason(tracker: type[FakeTracker]) -> None:
+    """Without a module of its own it gives no result, and its log alone has the reason."""
+    tracker.broken = "stop"
+    meter = EnergyMeter(PROFILE)
+    assert meter.ready(60)
+    meter.start()
+    logging.getLogger("codecarbon").error("No module named 'pycountry' in /home/me/x.py\nTraceback")
+    assert meter.stop()["source"] == ("codecarbon gave no result: No module named 'pycountry' in ...")
 
 
 def test_misuse_does_not_raise(tracker: type[FakeTracker]) -> None:
