@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from baselines.hand_designed import load_teacher
 from baselines.teacher import TaughtMethod
-from benchmarks.api import Candidate, Lab, Option
+from benchmarks.api import Candidate, Lab, Need, Option
 from supernet.elastic import SuperNet
 from supernet.interop.bert_start import Parent, start_from
 from supernet.pipeline import limit_tests, reachable_limits, train
@@ -35,6 +35,19 @@ class AutoDistil(TaughtMethod):
         ),
         Option("raw", bool, False, help="compare scores before the softmax, as the public code does"),
         Option("after", str, "continue", choices=("continue", "inherit"), help="training of winners"),
+    )
+    needs = (
+        Need(
+            "evaluations",
+            {
+                "bert-smoke": 17,
+                "supershaper-smoke": 17,
+                "supershaper-s": 17,
+                "supershaper": 384,
+                "mos-bert-v5.1": 384,
+            },
+            why="its ranking, in which each network of its sub-spaces is evaluated on a part of the text",
+        ),
     )
 
     def search(self, lab: Lab) -> Iterable[Candidate]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import torch
 
+from baselines.autodistil import AutoDistil
+from benchmarks.tasks import get_task
 from supernet.bert import BertConfig, HomogeneousBert
 from supernet.elastic import SuperNet
 from supernet.interop.bert_start import Parent, start_from
@@ -55,3 +60,18 @@ def test_the_whole_teacher_gives_the_teachers_outputs() -> None:
     tokens = torch.arange(5, 17)[None]
     ours, theirs = (n.export(master.space.largest())(tokens) for n in (net, master))
     assert torch.equal(ours, theirs)
+
+
+def test_the_declared_need_is_that_of_its_ranking_in_each_tier() -> None:
+    """Every network of the sub-spaces on a part of the text; the option spaces=one may take more."""
+    (need,) = AutoDistil.needs
+    assert isinstance(need.least, Mapping)
+    spaces = set()
+    for name in ("bert-synthetic-en", "bert-enwiki"):
+        task = get_task(name)
+        for tier in (task.tier(tier, "cpu") for tier in task.tiers()):
+            settings = tier.settings["autodistil"]
+            networks = sum(get_space(space).size() for space in settings["several"])
+            assert need.least[tier.space] == math.ceil(networks * settings["ranked_on"] - 1e-9)
+            spaces.add(tier.space)
+    assert spaces == set(need.least)
