@@ -52,11 +52,12 @@
       link.addEventListener("click", event => { event.preventDefault(); unfold(one.id); });
       return link;
     }},
-    {key: "paper", head: "paper", left: true, value: one => one.paper, cell: one => short(papers[one.paper])},
+    // The claim and its verdict first: on a phone the other columns are behind a scroll.
+    {key: "statement", head: "what is claimed", left: true, words: true, cell: one => one.statement},
     {key: "verdict", head: "verdict", left: true, value: one => kinds.indexOf(kind(one)), cell: one =>
       el("span", {class: "verdict " + one.verdict.replace(" ", "-")}, kind(one))},
+    {key: "paper", head: "paper", left: true, value: one => one.paper, cell: one => short(papers[one.paper])},
     {key: "n", head: "pairs", value: one => one.n, cell: one => String(one.n)},
-    {key: "statement", head: "what is claimed", left: true, words: true, cell: one => one.statement},
   ];
   const summary = grid.make(at("summary"), {name: "the claims", size: 50, columns, changed: () => remember()});
 
