@@ -80,7 +80,7 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         store_ranges(module, _ranges(weights, units(module), about.get("policy") or {}))
     except CorruptExportError:
         raise
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError, RuntimeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, SafetensorError, RuntimeError) as error:
         raise CorruptExportError(f"{folder}: not an exported sub-network ({error})") from error
     return module.requires_grad_(False), {"policy": None, **about}
 

@@ -271,6 +271,9 @@ def test_ranges_that_no_calibration_makes_are_a_corrupt_export(
     (tmp_path / "architecture.json").write_text(json.dumps(about))
     with pytest.raises(export.CorruptExportError, match=re.escape(why)):
         export.load(tmp_path)
+    (tmp_path / "architecture.json").write_text(json.dumps(about | {"policy": ["head"]}))
+    with pytest.raises(export.CorruptExportError):
+        export.load(tmp_path)
     assert not is_intact(tmp_path, about["weights_sha256"])
 
 
