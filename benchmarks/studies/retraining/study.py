@@ -27,6 +27,7 @@ from benchmarks.studies.retraining.plan import (
     read_plan,
     share_label,
 )
+from benchmarks.tasks.datasets import Say
 
 CONTROL = "sandwich"
 """Start that mixtures are compared with: plain sharing under the rule of sampling that trains them."""
@@ -41,8 +42,8 @@ Points = Mapping[tuple[str, int], list[list[JsonObject]]]
 """(Start, number of a network) -> points of each seed at each share, as a file has them."""
 
 
-def outcome(study: str, folder: Path) -> StudyOutcome:
-    """Return the outcome of a study over the measurements in ``folder``.
+def run_study(study: str, folder: Path | None, say: Say = lambda line: None) -> StudyOutcome:
+    """Run a study over the measurements in ``folder``, by default the one of its name.
 
     Raises:
         UsageError: there are none, or some are missing.
@@ -50,7 +51,7 @@ def outcome(study: str, folder: Path) -> StudyOutcome:
     from benchmarks.report.plots.style import render
     from benchmarks.studies.retraining import plot
 
-    plan, points = read_points(study, folder)
+    plan, points = read_points(study, folder or Path(study))
     curves = curves_of(plan, points)
     needed = {
         reference: {key: share_to_match(plan, curves, *key, reference) for key in curves}

@@ -196,16 +196,17 @@ def test_batches_and_neighbours_change_nothing(seed: int, kind: str) -> None:
     largest = float(whole.abs().max())
 
     def agree(found: torch.Tensor, expected: torch.Tensor) -> None:
-        # Sums in another order move single values over the edge between two levels, which moves the outputs
-        # behind them by a level each.
+        # Sums in another order move single values over the edge between two levels.
         apart = (found - expected).abs() / largest
-        assert float((apart > 2e-3).float().mean()) < 2e-2
+        assert float((apart > 2e-3).float().mean()) < 5e-3
         assert float(apart.max()) < 2e-2
 
     agree(fake(policies, x[order]), whole[:, order])
     agree(fake(policies, x, rows=5), whole)
-    alone = [fake([policy], x[2:3])[0] for policy in policies]
-    agree(torch.stack(alone), whole[:, 2:3])
+    # Each sample by itself, under more policies: of one sample's values a single edge moves a large share.
+    policies = [drawn(module, seed + i) for i in range(30)]
+    alone = [torch.cat([fake([policy], x[i : i + 1])[0] for i in range(len(x))]) for policy in policies]
+    agree(torch.stack(alone), fake(policies, x))
 
 
 def test_all_fp32_is_the_network_itself() -> None:
