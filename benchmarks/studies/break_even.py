@@ -60,7 +60,7 @@ COLUMNS = (
 )
 NOTES = (
     "Intervals: bootstrap over runs, 95 %. At least or at most: the method's quality lies outside the curve,"
-    " whose allowances must span it.",
+    " whose allowances must span it (`supernet-bench run`, `--budget-scale`); a bound has no interval.",
     "The architectures of scratch come from hat. Their search is not in its cost, which favours training"
     " alone.",
 )
@@ -85,7 +85,7 @@ class BreakEven:
 
     Attributes:
         n: number of targets, infinite if it is never ahead.
-        low, high: ends of the interval; None with fewer than two runs of the method.
+        low, high: ends of the interval; None of a bound, and with fewer than two runs of the method.
         bound: ``exact``; ``at most`` or ``at least`` if the method's quality lies outside the curve.
     """
 
@@ -197,7 +197,7 @@ def judge(points: Sequence[RunPoint], alone: Sequence[RunPoint], kind: str) -> J
     curve = curve_of(alone, kind)
     quality, shared, own = _means(points, kind)
     cost, bound = cost_for(curve, quality)
-    drawn = _bootstrap(points, alone, kind) if len(points) > 1 else []
+    drawn = _bootstrap(points, alone, kind) if len(points) > 1 and bound == "exact" else []
     ends = (1 - LEVEL) / 2, (1 + LEVEL) / 2
     # Of infinite numbers no quantile can be interpolated.
     low, high = (float(x) for x in np.quantile(drawn, ends, method="nearest")) if drawn else (None, None)

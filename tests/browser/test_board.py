@@ -145,6 +145,25 @@ def test_win_rates_of_many_methods_fit_and_equal_costs_are_named(visit, built):
     assert min(every) > 0, "a method without a pair has no row"
 
 
+def test_the_number_of_targets_orders_methods_by_their_cost(visit, built):
+    page = small(visit, built)
+    page.click("#views button[value=break-even]")
+
+    def shown(place):
+        page.locator("#targets").fill(place)
+        rows = page.locator("#plot .even tbody tr").all_inner_texts()
+        return {row.split("\t")[0].strip(): row.split("\t")[1:] for row in rows}
+
+    one, many = shown("0"), shown("12")
+    assert page.locator("#plot output").inner_text() == "100"
+    assert next(iter(one)) == "scratch" != next(iter(many)), "the cheapest stands first"
+    assert one["scratch"][0] == many["scratch"][0] and one["hat"][0] != many["hat"][0]
+    assert float(many["hat"][2]) > 1 and "[" in many["hat"][3] and many["scratch"][2] == ""
+    page.click("#views button[value=trade-off]")
+    page.click("#views button[value=break-even]")
+    assert page.locator("#plot output").inner_text() == "100", "kept when the chart is drawn again"
+
+
 def test_every_choice_is_in_the_address(visit, built):
     page = small(visit, built)
     page.select_option("#metric", "chrf")

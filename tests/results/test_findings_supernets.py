@@ -19,6 +19,7 @@ from benchmarks.studies.bert_recipe.plan import REGISTERED, read_pilots
 from benchmarks.studies.mt_front.analysis import FrontPoint, over_limits
 from benchmarks.studies.mt_front.study import fastest_bleu, limits_kept
 from benchmarks.studies.mt_gap import study
+from benchmarks.studies.retraining.break_even import AIMS, break_even
 from benchmarks.studies.retraining.plan import NOTHING
 from benchmarks.studies.retraining.study import mean_difference, read_points, share_to_match
 from supernet.train import Sandwich
@@ -191,6 +192,17 @@ def test_every_figure_on_retraining_follows_from_the_measurements_and_no_other_i
         f"{beside} exclude 0",
         *(shown(mean_difference(plan, curves, start)) for start in mixtures),
     ]
+    even = {(key, aim): break_even(plan, curves, *key, aim) for key in curves if key[0] != NOTHING for aim in AIMS}
+
+    def pays(start: str) -> str:
+        one, two, three = (str(even[(start, n), 1.0]).replace("N = ", "") for n in numbers)
+        return f"{one}, {two} and {three}"
+
+    half = sorted(even[("hat", n), 0.5].n for n in numbers)
+    assert {f"{even[(start, n), 0.5].n:.1f}" for start in ("sandwich", *mixtures) for n in numbers} == {"6.0"}
+    mixed = sorted(even[(start, n), 1.0].n for start in mixtures for n in numbers)
+    figures += [pays("sandwich"), pays("hat"), f"6.0 and from {half[0]:.1f} to {half[-1]:.1f}"]
+    figures += [f"Mixtures: {mixed[0]:.1f} to {mixed[-1]:.1f}"]
     assert plan.seeds == 6 and len(curves) == len(numbers) * 5 and len(plan.shares) == 8
     rest = quoted_beside(section("## How much training", "## Fronts on one core"), figures)
     assert rest == {f"-{plan.margin:g}"}

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.analysis import number_format
 from benchmarks.analysis.search_progress import Steps
 from benchmarks.analysis.table import Table
 from benchmarks.studies.break_even import CONTROLS, phases, targets
+from benchmarks.studies.interval_text import interval_text
 
 MOST_METHODS = 60
 """Methods of which win rates are shown: their pairs grow with the square."""
@@ -51,7 +51,11 @@ def _mean_steps(runs: Sequence[Steps]) -> list[list[float]]:
 
 
 def _break_even(table: Table) -> list[dict[str, object]]:
-    """Return each method's mean tokens that targets share, and those of one target, with its best quality."""
+    """Return each method's mean tokens that targets share, and those of one target, with its quality.
+
+    Beside a control that trains networks alone: ``even``, targets from which it is no dearer a target, and
+    ``gain``, its quality minus the control's. Qualities are means over limits, with intervals over seeds.
+    """
     spent: dict[str, list[tuple[float, float]]] = {}
     for run in table.comparable:
         if run.record is not None:
@@ -59,22 +63,42 @@ def _break_even(table: Table) -> list[dict[str, object]]:
             limits = max(1, len(run.headlines))
             pair = shared.get("tokens", 0.0), own.get("tokens", 0.0) / limits
             spent.setdefault(table.named[run.id], []).append(pair)
-    quality: dict[str, str] = {}
-    for row in table.each:
-        if row["compared"] and row["quality"] == row["quality"] and row["method"] not in quality:
-            quality[row["method"]] = f"{table.metric_name} {number_format.interval(row)}"
-    costs = {method: np.array(pairs).mean(axis=0) for method, pairs in spent.items() if method in quality}
+    qualities = _qualities(table)
+    costs = {method: np.array(pairs).mean(axis=0) for method, pairs in spent.items() if method in qualities}
     alone = {method: own for method, (shared, own) in costs.items() if not shared and own}
     against = min(alone, key=lambda method: (method not in CONTROLS, alone[method], method), default="")
     lines: list[dict[str, object]] = []
     for method, (shared, own) in sorted(costs.items()):
         if shared + own > 0:
-            line = {"method": method, "shared": float(shared), "own": float(own), "quality": quality[method]}
+            ours = qualities[method]
+            quality = f"{table.metric_name} {_mean_over_limits(ours, '.2f')}"
+            line = {"method": method, "shared": float(shared), "own": float(own), "quality": quality}
             if shared and against:
                 n = targets(float(alone[against]), float(shared), float(own))
-                line |= {"against": against, "even": f"from N = {n:.1f}" if np.isfinite(n) else "never"}
+                theirs = qualities[against]
+                differences = {cell: ours[cell] - theirs[cell] for cell in ours if cell in theirs}
+                line |= {"against": against, "even": float(n) if np.isfinite(n) else None}
+                line |= {"gain": _mean_over_limits(differences, "+.2f")}
             lines.append(line)
     return lines
+
+
+def _qualities(table: Table) -> dict[str, dict[tuple[str, int], float]]:
+    """Return method -> (limit, seed) -> quality of its compared networks."""
+    columns = (table.compared[name] for name in ("method", "limit", "seed", "quality"))
+    cells: dict[str, dict[tuple[str, int], float]] = {}
+    for method, limit, seed, quality in zip(*columns, strict=True):
+        if quality == quality:
+            cells.setdefault(str(method), {})[str(limit), int(seed)] = float(quality)
+    return cells
+
+
+def _mean_over_limits(cells: dict[tuple[str, int], float], form: str) -> str:
+    """Return the mean of (limit, seed) -> value with its interval over seeds, as text."""
+    seeds: dict[int, list[float]] = {}
+    for (_, seed), value in cells.items():
+        seeds.setdefault(seed, []).append(value)
+    return interval_text([float(np.mean(values)) for values in seeds.values()], form)
 
 
 def win_rates(table: Table) -> dict[str, object]:
@@ -84,10 +108,9 @@ def win_rates(table: Table) -> dict[str, object]:
         ``methods``, most wins first, and ``rates``: per cent (a tie counts half) and number of pairs.
     """
     cells: dict[tuple[str, int], dict[str, float]] = {}
-    columns = (table.compared[name] for name in ("method", "seed", "limit", "quality"))
-    for method, seed, limit, quality in zip(*columns, strict=True):
-        if quality == quality:
-            cells.setdefault((str(limit), int(seed)), {})[str(method)] = float(quality)
+    for method, own in _qualities(table).items():
+        for cell, quality in own.items():
+            cells.setdefault(cell, {})[method] = quality
     every = {method for values in cells.values() for method in values}
     order = {row["method"]: i for i, row in reversed(list(enumerate(table.each)))}
     methods = sorted(every, key=lambda method: order.get(method, len(order)))[:MOST_METHODS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +20,8 @@ PARENT = "parent"
 
 UNITS = {"bleu": "BLEU", "accuracy": "% of masked words"}
 """Metric of a plan -> its unit."""
+Curves = Mapping[tuple[str, int], list[list[float]]]
+"""(Start, number of a network) -> score of each seed at each share."""
 
 
 @dataclass(frozen=True)

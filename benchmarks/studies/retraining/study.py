@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.api import UsageError
@@ -16,11 +17,13 @@ from benchmarks.records.study_files import StudyOutcome
 from benchmarks.stats.intervals import t_interval
 from benchmarks.stats.rounding import finite_within
 from benchmarks.studies.interval_text import interval_text
+from benchmarks.studies.retraining.break_even import aims_of, break_even, heading
 from benchmarks.studies.retraining.plan import (
     NOTHING,
     PARENT,
     REGISTERED,
     UNITS,
+    Curves,
     RetrainingPlan,
     missing,
     network_label,
@@ -36,8 +39,6 @@ REFERENCES = {NOTHING: "training from nothing", PARENT: "training on of the netw
 """Reference of a plan -> its words."""
 SCORES = {"bleu": "BLEU of all test sets pooled", "accuracy": "Masked words of the test text predicted right"}
 """Metric of a plan -> its words."""
-Curves = Mapping[tuple[str, int], list[list[float]]]
-"""(Start, number of a network) -> score of each seed at each share."""
 Points = Mapping[tuple[str, int], list[list[JsonObject]]]
 """(Start, number of a network) -> points of each seed at each share, as a file has them."""
 
@@ -57,12 +58,21 @@ def run_study(study: str, folder: Path | None, say: Say = lambda line: None) -> 
         reference: {key: share_to_match(plan, curves, *key, reference) for key in curves}
         for reference in plan.references
     }
+    paying = {
+        key: {share_label(aim): break_even(plan, curves, *key, aim) for aim in aims_of(plan)}
+        for key in curves
+        if key[0] != NOTHING
+    }
     rows = [
         [
             network_label(plan, network),
             start,
             *_levels(scores),
             *(_matches(plan, needed[reference][start, network]) for reference in plan.references),
+            *(
+                str(paying[start, network][share_label(aim)]) if start != NOTHING else "–"
+                for aim in aims_of(plan)
+            ),
         ]
         for (start, network), scores in curves.items()
     ]
@@ -74,6 +84,10 @@ def run_study(study: str, folder: Path | None, say: Say = lambda line: None) -> 
     for reference, shares in needed.items():
         name = "share_to_match" if reference == NOTHING else f"share_to_match_{reference}"
         facts[name] = {f"{start}-{network}": share for (start, network), share in shares.items()}
+    facts["break_even"] = {
+        f"{start}-{network}": {share: asdict(number) for share, number in numbers.items()}
+        for (start, network), numbers in paying.items()
+    }
     unit = UNITS[plan.metric]
     references = " or ".join(REFERENCES[reference] for reference in plan.references)
     return StudyOutcome(
@@ -89,6 +103,7 @@ def run_study(study: str, folder: Path | None, say: Say = lambda line: None) -> 
             "start",
             *(f"{unit} after {share_label(share)}" for share in plan.shares),
             *(f"matches training from {reference} after" for reference in plan.references),
+            *(heading(aim) for aim in aims_of(plan)),
         ),
         rows=rows,
         notes=[
@@ -219,8 +234,13 @@ def _explanations(plan: RetrainingPlan) -> list[str]:
             f" {plan.parent / 1e6:g} M token passes beforehand; {PARENT} is that network cut to size, which"
             " no supernet has trained."
         )
-    lines.append("What the supernet itself cost is not in these figures: study break-even has it.")
-    return lines if plan.metric == "bleu" else lines[:-1] + [lines[-1].partition(":")[0] + "."]
+    lines.append(
+        "Break-even: for N networks a supernet's token passes, shared, and a network's own are together no"
+        f" more than training it from {NOTHING} takes for this quality, by means over seeds; intervals:"
+        " bootstrap over seeds, 95 %. Between two shares a curve is a straight line. Outside the rule, and"
+        " first computed when the curves of translation had been seen; a search's own cost is not in it."
+    )
+    return lines
 
 
 def _unfinished(study: str, plan: RetrainingPlan) -> list[str]:

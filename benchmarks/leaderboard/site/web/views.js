@@ -9,13 +9,13 @@ supernetBench.otherViews = (() => {
     const every = series.flatMap(one => one.points);
     if (!every.length) {
       place.replaceChildren(el("p", {class: "soft"}, options.empty));
-      return;
+      return null;
     }
     const pad = ([low, high], log) => log ? [low, high] : [Math.min(0, low), high + 0.05 * (high - low || 1)];
-    const {body, x, y, width} = plot.frame(place, {label: options.label,
+    const chart = plot.frame(place, {label: options.label,
       x: {domain: plot.extent(every.map(p => p[0])), log: options.xlog, name: options.across},
       y: {domain: pad(plot.extent(every.flatMap(p => p.slice(1))), options.ylog), log: options.ylog, name: options.up}});
-    const tip = plot.tip(place), list = svg("g", {role: "list"});
+    const {body, x, y, width} = chart, tip = plot.tip(place), list = svg("g", {role: "list"});
     body.append(list);
     for (const {method, points, said} of series) {
       const [colour] = supernetBench.style(method);
@@ -39,6 +39,7 @@ supernetBench.otherViews = (() => {
       group.addEventListener("blur", tip.hide);
       list.append(group);
     }
+    return chart;
   }
   const BANDS = 4;  // more bands than that hide one another
   const DASHES = [null, "7 3", "2 2", "8 3 2 3", "5 1.5", "10 4", "3 3", "8 2 2 2 2 2", "12 3", "4 2"];
@@ -53,24 +54,47 @@ supernetBench.otherViews = (() => {
         tell: (method, p) => `${method}: hypervolume ${plot.text(p[1])} at ${plot.text(p[0])} % spent`});
   }
 
+  const TARGETS = [1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100];
+  const CHOICES = [1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100];
+  let chosen = 5;  // targets, kept from table to table
+
   function breakEven(place, data, shown) {
-    const targets = [1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100];
-    const series = data.filter(one => shown.has(one.method)).map(one => ({method: one.method,
-      points: targets.map(n => [n, one.shared / n + one.own]),
-      said: `${one.method}: ${plot.text(one.shared + one.own)} tokens for one target, ${plot.text(one.shared / 100 + one.own)} each for a hundred; quality ${one.quality}`}));
-    lines(place, series, {xlog: true, label: "Training tokens a target over the number of targets that share a supernet",
+    const every = data.filter(one => shown.has(one.method)), cost = (one, n) => one.shared / n + one.own;
+    const series = every.map(one => ({method: one.method,
+      points: TARGETS.map(n => [n, cost(one, n)]),
+      said: `${one.method}: ${plot.text(cost(one, 1))} tokens for one target, ${plot.text(cost(one, 100))} each for a hundred; quality ${one.quality}`}));
+    const chart = lines(place, series, {xlog: true, label: "Training tokens a target over the number of targets that share a supernet",
       across: "targets that share the search", up: "\u2191 training tokens a target", empty: "What these runs spent by phase is not known.",
       tell: (method, p) => `${method}: ${plot.text(p[1])} tokens a target at ${p[0]} targets; ${data.find(one => one.method === method).quality}`});
+    if (!chart) return;
     const costs = new Map();
-    for (const one of data.filter(one => shown.has(one.method))) {
-      const cost = `${one.shared.toPrecision(2)} ${one.own.toPrecision(2)}`;
-      costs.set(cost, [...(costs.get(cost) || []), one.method]);
+    for (const one of every) {
+      const key = `${one.shared.toPrecision(2)} ${one.own.toPrecision(2)}`;
+      costs.set(key, [...(costs.get(key) || []), one.method]);
     }
     const alike = [...costs.values()].filter(methods => methods.length > 1).map(methods => methods.join(", "));
-    const crossings = data.filter(one => shown.has(one.method) && one.even);
-    place.append(el("p", {class: "soft"}, "Cost a target = shared / N + its own, whatever the quality is (point at a mark)."
-      + (alike.length ? ` Nearly equal curves lie upon one another: ${alike.join("; ")}.` : "")
-      + (crossings.length ? ` Cheaper than ${crossings[0].against} alone, a target: ` + crossings.map(one => `${one.method} ${one.even}`).join("; ") + "." : "")));
+    if (alike.length) place.append(el("p", {class: "soft"}, `Nearly equal curves lie upon one another: ${alike.join("; ")}.`));
+
+    const rule = svg("line", {class: "rule", y1: chart.margin.top, y2: chart.bottom}), number = el("output", {for: "targets"});
+    const slider = el("input", {id: "targets", type: "range", min: 0, max: CHOICES.length - 1, step: 1, value: CHOICES.indexOf(chosen)});
+    const body = el("tbody"), against = (every.find(one => one.against) || {}).against, compared = against ? [`targets to cost as ${against}`, `quality minus ${against}'s`] : [];
+    chart.body.append(rule);
+    function choose() {
+      chosen = CHOICES[slider.value];
+      number.textContent = String(chosen);
+      slider.setAttribute("aria-valuetext", `${chosen} targets`);
+      rule.setAttribute("x1", chart.x(chosen));
+      rule.setAttribute("x2", chart.x(chosen));
+      body.replaceChildren(...every.slice().sort((a, b) => cost(a, chosen) - cost(b, chosen)).map(one => el("tr", {},
+        el("th", {scope: "row"}, supernetBench.icon(one.method), " " + one.method), el("td", {}, plot.text(cost(one, chosen))), el("td", {}, one.quality),
+        ...(against ? [el("td", {}, one.against ? one.even === null ? "never" : one.even.toFixed(1) : ""), el("td", {}, one.gain || "")] : []))));
+    }
+    slider.addEventListener("input", choose);
+    place.append(el("label", {class: "slider", for: "targets"}, el("span", {}, "Targets that share the search: ", number), slider),
+      el("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": "Cost a target"}, el("table", {class: "even"},
+        el("caption", {}, "Training tokens a target, shared / N + its own, with the quality (mean over limits, 95 % over seeds)" + (against ? `; differences from ${against} are paired by seed` : "")),
+        el("thead", {}, el("tr", {}, ...["method", "tokens a target", "quality", ...compared].map((name, i) => el("th", {scope: "col", class: i ? null : "left"}, name)))), body)));
+    choose();
   }
 
   function winRates(place, data, shown) {

@@ -108,7 +108,19 @@ def test_views_hold_mean_lowest_and_highest_and_costs_by_target():
         assert all(low <= mean <= high for _, mean, low, high in series["points"])
     costs = {line["method"]: line for line in data["break_even"]}
     assert costs["scratch"]["shared"] == 0 and costs["hat"]["shared"] == pytest.approx(0.8 * 0.999 * 2e6)
-    assert costs["hat"]["against"] == "scratch" and costs["hat"]["even"].startswith("from N = ")
+    assert "even" not in costs["scratch"]
+    assert costs["hat"]["against"] == "scratch" and costs["hat"]["even"] >= 1
+
+
+def test_costs_stand_beside_the_difference_in_quality_over_seeds():
+    shown = table(study(("hat", "scratch"), 3))
+    (line,) = (line for line in view_data.view_data(shown)["break_even"] if line["method"] == "hat")
+    part = shown.compared.pivot_table(index=["seed", "limit"], columns="method", values="quality")
+    means = (part["hat"] - part["scratch"]).groupby("seed").mean()
+    assert line["gain"].startswith(f"{means.mean():+.2f} [") and len(means) == 3
+    records = study(("hat",), 3) + [r for r in study(("scratch",), 7) if r["spec"]["seed"] > 5]
+    (line,) = (x for x in view_data.view_data(table(records))["break_even"] if x["method"] == "hat")
+    assert line["gain"] == "–"
 
 
 def test_the_plain_page_escapes_hostile_texts():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.api import UsageError
 from benchmarks.cli.main import main
 from benchmarks.records import study_files
 from benchmarks.studies.retraining import bert, mt
+from benchmarks.studies.retraining.break_even import break_even, share_to_reach, shared_passes
 from benchmarks.studies.retraining.measure import derive_folder
 from benchmarks.studies.retraining.plan import NOTHING, PARENT, REGISTERED, RetrainingPlan, read_plan
 from benchmarks.tasks import get_task
@@ -82,7 +86,7 @@ def test_a_start_matches_from_the_least_share_of_an_unbroken_run(tmp_path: Path)
         for n in (0, 1)
         for start, share in ((NOTHING, 0.5), ("hat", None), ("sandwich", 0.1), ("mos-neuron", 0.5))
     }
-    assert [row[-1] for row in outcome.rows[:4]] == ["50 %", "no share", "10 %", "50 %"]
+    assert [row[-3] for row in outcome.rows[:4]] == ["50 %", "no share", "10 %", "50 %"]
     overall, *differences = (note for note in outcome.notes if "mos-neuron minus sandwich" in note)
     mean = float(overall.split(": ")[1].split(" ")[0])
     of_shares = [float(x) for note in differences for x in re.findall(r"%: ([+-][\d.]+)", note)]
@@ -98,10 +102,10 @@ def test_one_seed_is_not_judged_and_the_page_names_the_missing_seeds(tmp_path: P
     plan = replace(read_plan(REGISTERED["mt-retraining"]), seeds=1)
     levels = {start: [30.0] * len(plan.shares) for start in (NOTHING, *plan.starts)}
     outcome = mt.run(folder(tmp_path / "mt-retraining", plan, levels))
-    assert {row[-1] for row in outcome.rows} == {"not judged"}
+    assert {row[-3] for row in outcome.rows} == {"not judged"}
     assert [note for note in outcome.notes if "1 of 6 seeds" in note and "mt-retraining-measure" in note]
     two = mt.run(folder(tmp_path / "two" / "mt-retraining", replace(plan, seeds=2), levels))
-    assert "not judged" not in {row[-1] for row in two.rows}
+    assert "not judged" not in {row[-3] for row in two.rows}
     complete = mt.run(
         folder(tmp_path / "six" / "mt-retraining", read_plan(REGISTERED["mt-retraining"]), levels)
     )
@@ -131,6 +135,53 @@ def test_the_command_writes_the_study_and_names_missing_curves(
     (curves / "sandwich-1-seed2.json").unlink()
     assert main(words) == 2
     assert "1 curves are missing (sandwich-1-seed2)" in capsys.readouterr().err
+
+
+def break_evens(plan: RetrainingPlan, levels: dict[str, list[float]]) -> dict[str, list[str]]:
+    """The cells of one network, by start, of curves without noise."""
+    curves = {(start, 0): [scores] * plan.seeds for start, scores in levels.items()}
+    return {s: [str(break_even(plan, curves, s, 0, aim)) for aim in (0.5, 1)] for s in plan.starts}
+
+
+def test_a_supernet_pays_from_the_number_of_networks_that_share_its_passes() -> None:
+    plan = plan_of(starts=("hat", "sandwich", "mos-neuron"))
+    levels = {
+        NOTHING: [0, 5, 10, 20],
+        "hat": [15, 17, 18, 19],  # costs 1: nothing more for 10; 20 it never has
+        "sandwich": [12, 16, 24, 25],  # costs 3: after 0.1 + 4/8 x 0.4 it has 20, and saves 0.7
+        "mos-neuron": [21, 20, 22, 23],  # the best so far counts: it needs nothing
+    }
+    assert break_evens(plan, levels) == {
+        "hat": ["N = 2.0 [2.0, 2.0]", "never [never, never]"],
+        "sandwich": ["N = 6.0 [6.0, 6.0]", "N = 4.3 [4.3, 4.3]"],
+        "mos-neuron": ["N = 6.0 [6.0, 6.0]", "N = 3.0 [3.0, 3.0]"],
+    }
+    one = break_even(replace(plan, seeds=1), {(s, 0): [v] for s, v in levels.items()}, "sandwich", 0, 1)
+    assert (one.low, one.high) == (None, None) and one.n == pytest.approx(3 / 0.7)
+
+
+@given(st.lists(st.floats(0, 40), min_size=4, max_size=4), st.lists(st.floats(0, 40), min_size=4, max_size=4))
+def test_the_number_is_the_first_at_which_shared_and_own_passes_are_no_more_than_alone(
+    ours: list[float], alone: list[float]
+) -> None:
+    plan = plan_of(seeds=1)
+    found = break_even(plan, {("sandwich", 0): [ours], (NOTHING, 0): [alone]}, "sandwich", 0, 1).n
+    fine = np.linspace(0, 1, 20001)
+    reached = fine[np.interp(fine, SHARES, ours) >= alone[-1] - 1e-9]
+    if not len(reached):
+        assert found == math.inf
+        return
+    numbers = [n for n in range(1, 200) if 3 / n + reached[0] <= 1 + 1e-9]
+    if numbers and numbers[0] < 100:
+        assert numbers[0] - 1.1 <= found <= numbers[0] + 0.1 * numbers[0]
+    assert share_to_reach(SHARES, ours, alone[-1]) == pytest.approx(reached[0], abs=1e-4)
+
+
+def test_starts_from_a_parent_share_its_passes_too() -> None:
+    plan = encoder_plan()
+    assert shared_passes(plan, PARENT) == plan.parent
+    assert shared_passes(plan, "sandwich") == plan.parent + 3 * plan.tokens
+    assert shared_passes(plan_of(starts=("hat",)), "hat") == 3000
 
 
 @pytest.mark.parametrize("shares", [(), (0.0, 0.5), (0.5, 1.0), (0.0, 0.5, 0.2, 1.0), (0.0, 0.0, 1.0)])
@@ -186,11 +237,11 @@ def test_a_start_is_judged_against_each_reference(tmp_path: Path) -> None:
         "mos-neuron": [30, 40, 44.9, 46],
     }
     outcome = bert.run(folder(tmp_path / "bert-retraining", plan, levels))
-    assert outcome.columns[-2:] == (
+    assert outcome.columns[-4:-2] == (
         "matches training from nothing after",
         "matches training from parent after",
     )
-    assert [(row[1], *row[-2:]) for row in outcome.rows[:4]] == [
+    assert [(row[1], *row[-4:-2]) for row in outcome.rows[:4]] == [
         (NOTHING, "100 %", "no share"),
         (PARENT, "50 %", "100 %"),
         ("sandwich", "0 %", "100 %"),
