@@ -86,6 +86,7 @@ def _means(
     place = {key: i for i, key in enumerate(zip(costs["of"], seeds, strict=True))}
     run = [place[key] for key in zip(lines["of"], lines["seed"], strict=True)]
     spent, origins = costs[list(run_summary.SPENT)].to_numpy(), list(lines["origin"])
+    precisions = list(lines["precision"])
     of, compared, learnt = list(lines["of"]), list(lines["compared"]), list(lines["learnt"])
     averaged = ["quality", *SHARED_MEANS]
     over = _shares_over_limit(lines) if bounded else np.full(len(lines), np.nan)
@@ -104,6 +105,7 @@ def _means(
         row["limit_share"] = limit.value if limit.rank == 1 else None
         row["limit_ms"] = limit.value if limit.rank == 2 else None
         row["origin"] = _counted_names([origins[i] for i in part])
+        row["precision"] = _counted_names([precisions[i] for i in part])
         stopped = bool(reasons[run[first]])
         ended = [(seeds[i], reasons[i]) for i in tried[of[first]]]
         idle = [seeds[run[i]] for i in part if not learnt[i]] if method == of[first] else []
@@ -117,7 +119,7 @@ def _means(
         row |= {"compared": False, "stopped": True}
         row["status"] = status_text(ended, (), np.nan)
         row["energy_sources"] = sorted({s for i in tried[method] if (s := energy[i]) is not None})
-        rows.append(row | dict(zip(run_summary.SPENT, mean, strict=True)) | {"origin": ""})
+        rows.append(row | dict(zip(run_summary.SPENT, mean, strict=True)) | {"origin": "", "precision": ""})
     figure_names = ["quality", "limit_share", "limit_ms", *SHARED_MEANS, *run_summary.SPENT, "over"]
     return _best_first(rows, figure_names)
 
@@ -141,7 +143,7 @@ def _best_first(rows: Sequence[Row], figures: list[str]) -> pd.DataFrame:
     Rows that are not ranked follow, then stopped runs; rows without a limit or a candidate come last.
     """
     texts = ["method", "of", "limit", "n", "seeds", "compared", "stopped"]
-    texts += ["energy_sources", "origin", "status"]
+    texts += ["energy_sources", "origin", "precision", "status"]
     products = [row for row in rows if row["method"] == row["of"] and row["limit"] is not None]
     own = {(row["of"], row["limit"]): row["quality"] for row in products}
     idle = {(row["of"], row["limit"]) for row in products if not row["compared"]}

@@ -34,6 +34,8 @@ FIGURES = (
     "macs", "bytes", "peak_bytes", "spent_seconds",
 )  # fmt: skip
 """Figures of a headline, in this order; the last is the search's seconds up to its proposal."""
+PRECISIONS = {"int8": "int8 dynamic", "int8s": "int8 static"}
+"""Precision of a policy -> its words, where they differ."""
 SPENT = ("tokens", "evaluations", "probes", "seconds", "joules")
 """Spending of a run, in this order: shares of the allowance, then seconds and joules."""
 
@@ -48,6 +50,8 @@ class Headline(NamedTuple):
     """Index of the candidate in its record."""
     limit: Limit
     origin: str
+    precision: str
+    """Kinds of ``PRECISIONS`` that its policy names; ``fp32`` without a policy."""
     figures: array[float]
     """``FIGURES``."""
     recipes: tuple[tuple[str, str], ...]
@@ -197,6 +201,7 @@ def _headline(limit: Limit, c: Candidate, keep: bool) -> Headline:
         number=c["index"],
         limit=limit,
         origin=_origin(c["origin"]),
+        precision=_precision(tuple(sorted(set((c.get("policy") or {}).values())))),
         figures=_figures(figures),
         recipes=_recipes(tuple([(name, figure["signature"]) for name, figure in scores.items()])),
         scores=_figures([x for f in scores.values() for x in (f.get("value"), f.get("low"), f.get("high"))]),
@@ -215,6 +220,11 @@ def _figures(values: Sequence[float | None]) -> array[float]:
 @lru_cache(maxsize=256)
 def _origin(text: str) -> str:
     return sys.intern(sanitize(text, 30))
+
+
+@lru_cache(maxsize=256)
+def _precision(names: tuple[str, ...]) -> str:
+    return sys.intern(sanitize(" + ".join(PRECISIONS.get(name, name) for name in names), 60) or "fp32")
 
 
 @lru_cache(maxsize=4096)
@@ -280,6 +290,7 @@ def headlines(
         "seed": [run.seed for run, _, _ in lines],
         "limit": [head.limit for _, _, head in lines],
         "origin": [head.origin for _, _, head in lines],
+        "precision": [head.precision for _, _, head in lines],
         "headline": [head for _, _, head in lines],
         "candidate": [head.candidate for _, _, head in lines],
     }

@@ -40,8 +40,9 @@ def _or_null(item: dict[str, str]) -> dict[str, object]:
 
 
 _HEADLINE = _list(
-    _COUNT, _list({"enum": [0, 1, 2, 3]}, _NUMBER, _NUMBER), _TEXT, _many(_or_null(_NUMBER), len(FIGURES)),
-    _many(_list(_TEXT, _TEXT)), _many(_or_null(_NUMBER)), _or_null(_TEXT), _COUNT, _or_null(_TEXT), _TEXT,
+    _COUNT, _list({"enum": [0, 1, 2, 3]}, _NUMBER, _NUMBER), _TEXT, _TEXT,
+    _many(_or_null(_NUMBER), len(FIGURES)), _many(_list(_TEXT, _TEXT)), _many(_or_null(_NUMBER)),
+    _or_null(_TEXT), _COUNT, _or_null(_TEXT), _TEXT,
 )  # fmt: skip
 _MEASURED = _list(
     _TEXT, _or_null(_NUMBER), {"type": ["number", "null", "object"], "additionalProperties": _NUMBER}
@@ -96,8 +97,8 @@ def _is_finite(value: float | Mapping[str, float] | None) -> bool:
 def _headline(head: Headline) -> list[object]:
     limit = [head.limit.rank, head.limit.value, head.limit.low]
     return [
-        head.number, limit, head.origin, head.figures.tolist(), head.recipes, head.scores.tolist(),
-        head.latency, head.timed, head.memory, head.untimed,
+        head.number, limit, head.origin, head.precision, head.figures.tolist(), head.recipes,
+        head.scores.tolist(), head.latency, head.timed, head.memory, head.untimed,
     ]  # fmt: skip
 
 
@@ -130,13 +131,13 @@ def decode(texts: SummaryTexts, place: int) -> RunSummary:
 
 
 def _as_headline(values: list[Any]) -> Headline:
-    number, limit, origin, figures, recipes, scores, latency, timed, memory, untimed = values
+    number, limit, origin, precision, figures, recipes, scores, latency, timed, memory, untimed = values
     if len(scores) != 3 * len(recipes):
         raise ValueError("scores without a recipe")
     return Headline(
-        number=number, limit=_limit(*limit), origin=sys.intern(origin), figures=_figures(figures),
-        recipes=_recipes(tuple(map(tuple, recipes))), scores=_figures(scores), latency=_interned(latency),
-        timed=timed, memory=_interned(memory), untimed=untimed, candidate=None,
+        number=number, limit=_limit(*limit), origin=sys.intern(origin), precision=sys.intern(precision),
+        figures=_figures(figures), recipes=_recipes(tuple(map(tuple, recipes))), scores=_figures(scores),
+        latency=_interned(latency), timed=timed, memory=_interned(memory), untimed=untimed, candidate=None,
     )  # fmt: skip
 
 

@@ -106,7 +106,7 @@ def csv(table: Table) -> str:
         parts = {"": "ms", " low": "ms_low", " high": "ms_high", " x PyTorch": "ratio"}
         for part, name in parts.items():
             frame[title + part] = [math.nan if f is None else getattr(f, name) for f in figures]
-    for name in ("method", "origin", "status", "energy_source"):
+    for name in ("method", "origin", "precision", "status", "energy_source"):
         frame[name] = ["'" + t if str(t).startswith(FORMULA) else t for t in frame[name]]
     units = {"quality": table.metric, "low": f"{table.metric}_low", "high": f"{table.metric}_high"}
     units |= {"interval": f"{table.metric}_interval", "over": "over_limit"}

@@ -10,7 +10,18 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 LEFT_ALIGNED = frozenset(
-    ("method", "limit", "seeds", "weights", "status", "difference in", "verdict", "verified", "record")
+    (
+        "method",
+        "limit",
+        "seeds",
+        "weights",
+        "precision",
+        "status",
+        "difference in",
+        "verdict",
+        "verified",
+        "record",
+    )
     + ("date", "machine", "what differed", "because", "id", "claim", "unit")
 )
 """Headings of columns of words; figures are right-aligned."""

@@ -62,7 +62,10 @@ def columns(table: Table) -> dict[str, Column]:
         "joules": ("kJ", _joules),
         "seeds": ("seeds", lambda r: r["seeds"] or NONE),
         "origin": ("weights", lambda r: r["origin"] or NONE),
+        "precision": ("precision", lambda r: r["precision"] or NONE),
     }
+    if set(table.rows["precision"]) <= {"fp32", ""}:
+        del shown["precision"]
     if "chrf" not in table.units.metrics:
         del shown["chrf"]  # of translations
     if "verified" in table.rows:
@@ -74,7 +77,7 @@ def columns(table: Table) -> dict[str, Column]:
     return shown
 
 
-TEXTS = ("method", "limit", "seeds", "origin", "status", "verified")
+TEXTS = ("method", "limit", "seeds", "origin", "precision", "status", "verified")
 """Short keys of columns of words."""
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from benchmarks.analysis import number_format
+from benchmarks.analysis.number_format import Row
 from benchmarks.analysis.rows import ROW_SEEDS, TOLERANCE
 from benchmarks.analysis.table import Table
 from benchmarks.records.text import sanitize
@@ -47,11 +48,18 @@ def sentence(table: Table) -> str:
     if not any(line["p_holm"] == line["p_holm"] for line in shown):
         few = f"fewer than {intervals.SIGNIFICANT_FROM} paired seeds, so no difference is tested"
         return f"{start}; {len(methods)} methods, {few}."
-    names = (
-        ", ".join(f"{sanitize(line['method'], 60)} ({line['difference']:+.1f})" for line in apart) or "none"
-    )
+    names = ", ".join(_by_method(apart, len({line["limit"] for line in shown}))) or "none"
     against = sanitize(table.baseline or "", 60)
     return f"{start}; of {len(shown)} differences from {against} these are significant: {names}."
+
+
+def _by_method(lines: Sequence[Row], limits: int) -> Iterator[str]:
+    """Yield each method with its differences, in one text where a table has several limits."""
+    for method in dict.fromkeys(line["method"] for line in lines):
+        values = sorted(line["difference"] for line in lines if line["method"] == method)
+        ends = " to ".join(dict.fromkeys(f"{value:+.1f}" for value in (values[0], values[-1])))
+        where = f" at {len(values)} of {limits} limits" if limits > 1 else ""
+        yield f"{sanitize(method, 60)}{where} ({ends})"
 
 
 def choose(weights: Sequence[tuple[tuple[int, int, int], int, str]]) -> str:

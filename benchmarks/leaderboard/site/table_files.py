@@ -109,7 +109,8 @@ def _rest(table: Table, row: Row, details: RowDetails) -> dict[str, object]:
         **{name: _short(row[name]) for name in _REST},
         "spans": {name: span for name in spans if name not in _FIRST_SPANS and (span := _span(row, name))},
         "scores": {metric: _score(details, metric) for metric in details.scores if metric != table.metric},
-        "elsewhere": elsewhere, "origin": row["origin"], "seeds": row["seeds"], "runs": details.places,
+        "elsewhere": elsewhere, "origin": row["origin"], "precision": row["precision"],
+        "seeds": row["seeds"], "runs": details.places,
         "sources": [table.sources[i] for i in row["energy_sources"]],
     }  # fmt: skip
 

@@ -30,6 +30,7 @@ supernetBench.columns = (() => {
       {key: "joules", head: "Energy kJ", value: row => row.joules, cell: row => measured(row, "joules", 1, 1e-3)},
       {key: "seeds", head: "Seeds", left: true, value: row => row.seeds, cell: row => row.seeds || "-"},
       {key: "origin", head: "Weights", left: true, value: row => row.origin, cell: row => row.origin || "-"},
+      {key: "precision", head: "Precision", left: true, value: row => row.precision, cell: row => row.precision || "-"},
     ];
     // Latencies in other runtimes: a column each, of the table that is shown.
     const every = () => [...all, ...table().elsewhere.map(title => ({key: title, head: title, words: true,

@@ -102,7 +102,7 @@
         ["MMACs", sig(has(row.macs) ? row.macs / 1e6 : null)], ["tokens, % of the allowance", measured(row, "tokens", 1, 100)],
         ["validation evaluations, %", measured(row, "evaluations", 1, 100)], ["latency probes, %", measured(row, "probes", 1, 100)],
         ["search, seconds", measured(row, "seconds", "sig")], ["energy, kJ", measured(row, "joules", 1, 1e-3)],
-        ...Object.entries(row.elsewhere), ["energy from", row.sources], ["weights", row.origin], ["seeds", row.seeds]]),
+        ...Object.entries(row.elsewhere), ["energy from", row.sources], ["weights", row.origin], ["precision", row.precision], ["seeds", row.seeds]]),
       el("p", {class: "soft"}, "Brackets hold 95 % intervals: over seeds; marked s, over the test items, and marked t,"
         + " over the timings of the one run there is. What is counted has none, nor what does not differ between seeds."),
       ...bySet(sets, Number(place)),

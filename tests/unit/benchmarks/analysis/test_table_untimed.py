@@ -8,6 +8,7 @@ import numpy as np
 
 from benchmarks.analysis.table import build_table
 from benchmarks.records import integrity
+from benchmarks.report import texts
 from benchmarks.report.markdown import markdown
 from benchmarks.report.plots import gallery
 from benchmarks.verification import compare
@@ -32,6 +33,21 @@ def test_a_record_without_latency_needs_a_policy_and_a_reason() -> None:
             "candidates[0].latency",
             "missing, but the run's status is done",
         )
+
+
+def test_rows_name_the_precisions_of_their_policies() -> None:
+    static, mixed = untimed(), untimed(2)
+    for record, policy in ((static, {"fc": "int8s"}), (mixed, {"fc": "w4", "out": "int8"})):
+        record["spec"]["method"] = "-".join(policy.values())
+        for candidate in record["candidates"]:
+            candidate["policy"] = policy
+    table = build_table([fake("hat"), integrity.seal(static), integrity.seal(mixed)])
+    heading, cell = texts.columns(table)["precision"]
+    cells = {row["method"]: cell(row) for row in table.each}
+    assert heading == "precision"
+    assert cells == {"hat": "fp32", "int8s": "int8 static", "w4-int8": "int8 dynamic + w4"}
+    assert "int8 static" in markdown(table, "title")
+    assert "precision" not in texts.columns(build_table([fake("hat")])), "where all are in float32"
 
 
 def test_tables_and_plots_bear_rows_without_latency() -> None:

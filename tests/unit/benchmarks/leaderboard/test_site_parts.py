@@ -87,6 +87,16 @@ def test_headlines_are_of_rows_within_their_limits():
     assert "scratch, with architectures of a search that is not charged to it, reaches the most" in said
 
 
+def test_the_headline_names_a_method_once_with_its_limits():
+    several = study(("hat", "mos-neuron", "scratch"), 6)
+    said = headline.sentence(table(several))
+    assert "differences from hat these are significant: " in said
+    found = said.split("significant: ")[1]
+    assert found.count("mos-neuron") == 1 and " limits (+" in found
+    single = headline.sentence(table(study(("hat", "mos-neuron"), 6, limits=(0.5,))))
+    assert "limits" not in single and "significant: mos-neuron (+" in single
+
+
 def test_win_rates_count_pairs_of_equal_seed_and_limit():
     shown = table(study(("hat", "mos-neuron", "scratch"), 3))
     rates = view_data.win_rates(shown)
