@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,8 @@ def translate(
         min_len: tokens before the end token, at least (fairseq's default).
         batch_tokens: padded source tokens of a batch, at most; ``batch_sentences`` likewise.
         device: where ``model`` lies; default: its own.
-        progress: called after each batch with the sources that are done, and their number.
+        progress: called after each batch, and every few steps within it, with the sources that are done
+            and their number; it may wait.
 
     Raises:
         ValueError: an argument out of range, or a source longer than the model can embed.
@@ -99,7 +101,8 @@ def translate(
             for row, i in enumerate(rows):
                 tokens[row, : lengths[i]] = [*sources[i], eos]
             search = BeamSearch(model, torch.from_numpy(tokens).to(device), [limits[i] for i in rows], beam)
-            for i, best in zip(rows, search.run(lenpen, min_len, eos, pad), strict=True):
+            tell = None if progress is None else partial(progress, done, len(sources))
+            for i, best in zip(rows, search.run(lenpen, min_len, eos, pad, tell), strict=True):
                 hypotheses[i] = best
             done += len(rows)
             if progress is not None:
@@ -150,8 +153,11 @@ class BeamSearch:
         self.history = torch.zeros((2, steps, size, beam), dtype=torch.long, device=self.device)
         self.hypotheses: list[Hypothesis | None] = [None] * size
 
-    def run(self, lenpen: float, min_len: int, eos: int, pad: int) -> list[Hypothesis]:
-        """Search to the end; return the best hypothesis of each sentence."""
+    def run(
+        self, lenpen: float, min_len: int, eos: int, pad: int, tell: Callable[[], object] | None = None
+    ) -> list[Hypothesis]:
+        """Search to the end, calling ``tell`` every few steps; return the best hypothesis of each
+        sentence."""
         often = CHECK_EVERY.get(self.device.type, CHECK_ELSEWHERE)
         tokens = torch.full((len(self.place) * self.beam,), eos, device=self.device)
         for step in range(int(self.limits.max()) + 1):
@@ -161,6 +167,8 @@ class BeamSearch:
                 tokens = self.compact(step + 1, tokens)
                 if not len(self.place):
                     break
+                if tell is not None:
+                    tell()
         else:
             self.leave(int(self.history.shape[1]), np.ones(len(self.place), dtype=bool))
         return self.hypotheses  # type: ignore[return-value]

@@ -49,7 +49,7 @@ from supernet.cost import parameters
 from supernet.elastic import SuperNet
 from supernet.quantization import onnx_runtime, precisions
 from supernet.quantization.fake_quantize import FakeQuantized
-from supernet.quantization.precisions import STATIC, lowered
+from supernet.quantization.precisions import lowered, needs_ranges
 from supernet.space import Architecture, SearchSpace
 from supernet.train import Batch, Objective
 from supernet.weights import SharedSlices
@@ -290,7 +290,7 @@ class BenchLab(LabBookkeeping):
             ContractViolationError: it needs them, and the network keeps no training batches.
         """
         module = net.export(architecture)
-        if STATIC in (policy or {}).values():
+        if needs_ranges(policy):
             try:
                 net.calibrate(module)
             except ValueError as error:
@@ -300,7 +300,7 @@ class BenchLab(LabBookkeeping):
     def _emulate(self, plain: nn.Module, policy: Mapping[str, str]) -> nn.Module:
         """Return an exported sub-network that imitates a policy, on the run's device."""
         plain = plain.to(self.device)
-        if STATIC in policy.values():
+        if needs_ranges(policy):
             return onnx_runtime.imitate(plain, policy)
         return FakeQuantized(plain, runtime=self._workload.runtime).select([policy])
 
@@ -546,7 +546,7 @@ def _require_network(call: str, net: object) -> None:
 
 def _statistics_cost(net: SuperNet, policy: Mapping[str, str] | None) -> float:
     """Return the tokens that statistics and ranges of an exported sub-network cost."""
-    return net.statistics_cost + net.calibration_cost * (STATIC in (policy or {}).values())
+    return net.statistics_cost + net.calibration_cost * needs_ranges(policy)
 
 
 def _key(architecture: Architecture, policy: Mapping[str, str] | None) -> str:

@@ -13,7 +13,7 @@ from benchmarks.measurement import latency, serving
 from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.measurement.workload import RUNTIMES, Workload
 from supernet.quantization.calibration import calibrate, store_ranges
-from supernet.quantization.precisions import STATIC
+from supernet.quantization.precisions import needs_ranges
 
 SECONDS = 0.3
 """Seconds of back-to-back inferences in an energy probe."""
@@ -103,7 +103,7 @@ class LatencyProbe:
             )
         plain = plain.requires_grad_(False).eval()
         try:
-            if STATIC in (policy or {}).values():
+            if needs_ranges(policy):
                 # No latency depends on the ranges: those of the workload's own input do.
                 source = self.workload.inputs(self.workload.source("cpu"))
                 store_ranges(plain, calibrate(plain, [source]))

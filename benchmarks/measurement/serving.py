@@ -19,7 +19,7 @@ from supernet.quantization import openvino_runtime
 from supernet.quantization.calibration import stored_ranges
 from supernet.quantization.onnx_runtime import KERNELS, SUMS, Ort, imitate, on_this_machine, traced_encoder
 from supernet.quantization.onnx_trace import Traced
-from supernet.quantization.precisions import STATIC, Policy, check, quantize, units
+from supernet.quantization.precisions import Policy, check, needs_ranges, quantize, units
 
 
 def serve(
@@ -53,7 +53,7 @@ def serve(
 def _graph(plain: nn.Module, policy: Policy | None, workload: Workload, threads: int | None) -> Ort:
     """Return the part of ``plain`` that the workload runs, under the policy: of encoders no head."""
     check(policy or {}, units(plain))
-    is_static = STATIC in (policy or {}).values()
+    is_static = needs_ranges(policy)
     traced = _trace(plain, workload, is_static)
     body = {name: precision for name, precision in (policy or {}).items() if name in traced.layers}
     static = on_this_machine(stored_ranges(plain)) if is_static else None
@@ -88,7 +88,7 @@ def scoring_module(
     if workload.image:
         return graph
     heads = {name: p for name, p in (policy or {}).items() if name not in graph.traced.layers}
-    module: Any = imitate(plain, heads) if STATIC in heads.values() else quantize(plain, heads)
+    module: Any = imitate(plain, heads) if needs_ranges(heads) else quantize(plain, heads)
     module.encode = graph.encode
     scored: nn.Module = module
     return scored
@@ -128,7 +128,7 @@ def check_graph(graph: Ort, plain: nn.Module, workload: Workload) -> float:
         MeasurementRejectedError: the network fails a gate.
     """
     source = workload.source("cpu")
-    expected = imitate(plain, graph.policy) if STATIC in graph.policy.values() else plain
+    expected = imitate(plain, graph.policy) if needs_ranges(graph.policy) else plain
     return check_served(
         graph, expected, [workload.inputs(source)], lambda net, *inputs: workload.run(net, inputs[0])
     )

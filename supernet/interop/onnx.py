@@ -19,10 +19,10 @@ from supernet.export import CorruptExportError
 from supernet.interop.errors import require
 from supernet.interop.huggingface.export import CLOSE, IMAGES, OutputMismatchError, sample
 from supernet.quantization.calibration import stored_ranges
-from supernet.quantization.onnx_runtime import imitate, on_this_machine
+from supernet.quantization.onnx_runtime import NOT_APPLIED, imitate, on_this_machine
 from supernet.quantization.onnx_trace import trace
 from supernet.quantization.onnx_translator import encoder_and_step
-from supernet.quantization.precisions import STATIC, Policy, lowered, quantize
+from supernet.quantization.precisions import Policy, lowered, needs_ranges, quantize
 
 AGREEING = 0.995
 """Least share of positions with the same largest logit, ties aside."""
@@ -109,14 +109,14 @@ def _single_graph(module: nn.Module, given: Sequence[Tensor], policy: Policy | N
     axes = {name: {0: "batch"} for name in (*names, "logits")}
     if names == ["tokens"]:
         axes["tokens"][1] = "length"
-    is_static = STATIC in (policy or {}).values()
+    is_static = needs_ranges(policy)
     traced = trace(module, [x[:2] for x in given], names=(names, ["logits"]), axes=axes, fold=is_static)
     return traced.under(policy, on_this_machine(stored_ranges(module)) if is_static else None)
 
 
 def _deployed(module: nn.Module, policy: Policy | None) -> nn.Module:
     """Return a network under a policy in torch, which has no kernel for static layers: they are imitated."""
-    return imitate(module, policy) if policy and STATIC in policy.values() else quantize(module, policy)
+    return imitate(module, policy) if policy and needs_ranges(policy) else quantize(module, policy)
 
 
 def _stepped(module: Any, folder: Path, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,7 +176,9 @@ def load(path: Path, threads: int = 1) -> Any:
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
     try:
-        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return runtime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=NOT_APPLIED
+        )
     except Exception as error:  # its classes are made at run time
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise CorruptExportError(f"{path}: not a model of ONNX Runtime ({reason})") from error

@@ -20,7 +20,7 @@ from supernet.quantization.calibration import LayerRange, Ranges, stored_ranges
 from supernet.quantization.fake_quantize import FakeQuantized
 from supernet.quantization.onnx_static import Static, fused_sums
 from supernet.quantization.onnx_trace import Traced, needed, trace
-from supernet.quantization.precisions import STATIC, Policy, Served, lowered
+from supernet.quantization.precisions import STATIC, Policy, Served, lowered, needs_ranges
 from supernet.quantization.rounding import LARGEST, REDUCED
 
 NAME = "ort"
@@ -38,6 +38,8 @@ KERNELS = {
 ``int8`` includes linear layers in ``int8s``, whose kernel is the same."""
 SUMS = ("QLinearAdd",)
 """Operators of residual sums between rounded tensors."""
+NOT_APPLIED = ("WeightBiasQuantization",)
+"""Optimisers of the runtime that are left out: this one quantises float32 layers between rounded tensors."""
 
 
 def version() -> str:
@@ -124,7 +126,9 @@ def open_session(graph: bytes, threads: int = 1, profile: str | None = None) -> 
     options.log_severity_level = 3
     if profile:
         options.enable_profiling, options.profile_file_prefix = True, profile
-    return runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return runtime.InferenceSession(
+        graph, options, providers=["CPUExecutionProvider"], disabled_optimizers=NOT_APPLIED
+    )
 
 
 class Ort(Served):
@@ -193,7 +197,7 @@ class Ort(Served):
 
     def due_sums(self) -> int:
         """Return the number of residual sums that must run in int8."""
-        if STATIC not in self.policy.values():
+        if not needs_ranges(self.policy):
             return 0
         return fused_sums(needed().load_from_string(self.graph))
 

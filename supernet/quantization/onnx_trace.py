@@ -26,7 +26,7 @@ from supernet.quantization import onnx_lowering
 from supernet.quantization.calibration import rectified_layers, shared_inputs
 from supernet.quantization.folding import fold_batch_norms
 from supernet.quantization.onnx_static import Static, StaticGraph
-from supernet.quantization.precisions import LAYERS, STATIC, Policy, check, units
+from supernet.quantization.precisions import LAYERS, STATIC, Policy, check, needs_ranges, units
 from supernet.quantization.words import lower_words
 
 OPSET = 17
@@ -165,7 +165,7 @@ class Traced:
                 raise ValueError(f"layer {name!r}: {why}")
         helper = needed("onnx.helper")
         model = copy.deepcopy(self.model)
-        if STATIC in policy.values():
+        if needs_ranges(policy):
             assert static is not None
             graph: onnx_lowering.Graph = StaticGraph(model.graph, static, self.shared, self.rectified)
         else:

@@ -112,6 +112,11 @@ def deployed_precisions(deployed_int8: str, available: Sequence[str]) -> tuple[s
     return tuple(name for name in available if name not in INT8 or name == deployed)
 
 
+def needs_ranges(policy: Policy | None) -> bool:
+    """Return whether a policy has layers in ``int8s``, whose ranges calibration finds."""
+    return STATIC in (policy or {}).values()
+
+
 def lowered(policy: Policy | None) -> dict[str, str] | None:
     """Return the part of a policy that changes a network; None if it is empty."""
     return {name: precision for name, precision in (policy or {}).items() if precision != "fp32"} or None

@@ -28,7 +28,7 @@ from supernet.elastic import SuperNet
 from supernet.export import CorruptExportError
 from supernet.quantization.calibration import calibrate
 from supernet.quantization.onnx_runtime import Ort, on_this_machine, open_session
-from supernet.quantization.precisions import STATIC
+from supernet.quantization.precisions import STATIC, needs_ranges
 
 Array = NDArray[np.float64]
 PAD = 0
@@ -167,7 +167,7 @@ def measure_point(
     plain = net.export(net.space.architecture(architecture))
     width = max(held.inputs[0].shape[-1], 2)
     two = tuple(x[:2, :width] if x.dim() == 2 else x[:2] for x in held.inputs)
-    if STATIC in policy.values():
+    if needs_ranges(policy):
         if not net.statistics_batches:
             raise UsageError(
                 f"'{supernet_path(folder, name)}' holds no training data to calibrate {STATIC} on: build the"

@@ -58,6 +58,18 @@ def by_enumeration(model: Transformer, source: list[int], longest: int, lenpen: 
     return Hypothesis(tokens, score)
 
 
+def test_progress_comes_within_a_batch_too_and_changes_nothing() -> None:
+    model, sources = network(3), [[4, 5, 6, 7, 8], [5, 4], [6, 6, 7]]
+    told: list[tuple[int, int]] = []
+    plain = translate(model, sources, beam=2, batch_sentences=2)
+    heard = translate(
+        model, sources, beam=2, batch_sentences=2, progress=lambda done, total: told.append((done, total))
+    )
+    assert heard == plain
+    assert {total for _, total in told} == {3} and [done for done, _ in told] == sorted(d for d, _ in told)
+    assert {done for done, _ in told} == {0, 2, 3} and told.count((0, 3)) > 1
+
+
 def by_the_rules(
     model: Transformer, source: list[int], beam: int, lenpen: float, longest: int, min_len: int = 1
 ) -> Hypothesis:

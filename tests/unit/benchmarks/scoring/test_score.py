@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import time
@@ -203,6 +204,23 @@ def test_a_task_that_notes_its_steps_lets_timings_come_first(
     assert seconds["timing lock"] >= 12 * 0.05 and seconds["score"] < 9 * 0.05, "waits are no scoring"
     stage.note(1, 2, "outside of a scoring")
     assert len(paused) == 12
+
+
+def test_a_network_is_timed_and_metered_in_one_pause_of_the_machine(
+    run: Path, task: FakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    wait = timing_lock._wait
+
+    def counted(file: int, kind: int) -> None:
+        taken.append(kind)
+        wait(file, kind)
+
+    monkeypatch.setattr(timing_lock, "_wait", counted)
+    candidates = scored(run)["candidates"]
+    assert len({entry["latency"]["ratio"] for entry in candidates}) == 2, "two networks, three candidates"
+    assert taken.count(fcntl.LOCK_EX) == 2 * 2, "gate and machine, once a network"
+    assert all(entry["latency"]["waited_seconds"] >= 0 for entry in candidates)
 
 
 def test_a_scoring_that_was_cut_off_goes_on(run: Path, task: FakeTask) -> None:

@@ -156,6 +156,23 @@ def test_gates_count_the_kernels_that_ran(kind: str) -> None:
     assert served.recipe()[STATIC] == f"w{8 if VNNI else 7}c-a8t-static"
 
 
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_layers_that_stay_in_float32_run_in_float32(kind: str) -> None:
+    """Between rounded tensors the runtime's optimiser would quantise their weights by itself."""
+    net, pixels = NETWORKS[kind](), digits()[0]
+    graph, facts, rng = traced(net), static(net), np.random.default_rng(2)
+    samples = [[pixels[i : i + 1]] for i in range(4)]
+    alternating = {name: STATIC for i, name in enumerate(units(net)) if i % 2 == 0}
+    drawn = [{name: STATIC for name in units(net) if rng.random() < 0.6} for _ in range(6)]
+    for policy in (alternating, *drawn):
+        served = onnx_runtime.Ort(graph, policy, static=facts)
+        ran = served.executed(*samples[0])
+        chosen = [units(net)[name] for name in graph.calls if name in policy]
+        assert ran.get("QLinearConv", 0) == sum(len(shape) == 4 for shape in chosen), policy
+        fake = FakeQuantized(net, ranges=facts.ranges, largest=facts.largest).select([policy])
+        assert serving.check_served(served, fake, samples) < 0.2
+
+
 def test_a_graph_that_lost_its_int8_kernels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     net, pixels = residual_network(), digits()[0]
     graph, facts = traced(net), static(net)
