@@ -16,6 +16,7 @@ from benchmarks.records.selection import headline_candidates
 from benchmarks.runs.repeat import has_former_settings
 from benchmarks.stats.intervals import t_interval
 from benchmarks.studies.bert_recipe.plan import REGISTERED, read_pilots
+from benchmarks.latency_tables.tables import latency_space
 from benchmarks.studies.mt_front.analysis import FrontPoint, over_limits
 from benchmarks.studies.mt_front.study import fastest_bleu, limits_kept
 from benchmarks.studies.mt_gap import study
@@ -276,7 +277,11 @@ def test_every_figure_on_fronts_follows_from_the_study_and_no_other_is_quoted() 
     )
     share, limits = smallest_feed_forwards(), limits_kept(fronts.points)[0]
     over, networks, most, narrow, wide = re.findall(r"(\d+) of (\d+) .*: (\d+) % .*192: (\+\d+) %, 256: (\+\d+) %", limits)[0]
+    prose = list((ROOT / "results" / "records" / "mt-libreoffice-en-de").rglob("*.json"))
+    published = sorted(latency_space().choice("decoder_embed_dim").options)
     figures = [
+        f"{len(prose)} of 36 runs on technical prose",
+        "widths {} and {} alone".format(*published),
         f"{fronts.volume(hat)} of hypervolume (timing error {fronts.error(hat)})",
         fronts.beside(hat, "bleu"),
         fronts.beside(hat, "ratio"),
