@@ -101,8 +101,8 @@ def translate(
             for row, i in enumerate(rows):
                 tokens[row, : lengths[i]] = [*sources[i], eos]
             search = BeamSearch(model, torch.from_numpy(tokens).to(device), [limits[i] for i in rows], beam)
-            tell = None if progress is None else partial(progress, done, len(sources))
-            for i, best in zip(rows, search.run(lenpen, min_len, eos, pad, tell), strict=True):
+            on_step = None if progress is None else partial(progress, done, len(sources))
+            for i, best in zip(rows, search.run(lenpen, min_len, eos, pad, on_step), strict=True):
                 hypotheses[i] = best
             done += len(rows)
             if progress is not None:
@@ -154,9 +154,9 @@ class BeamSearch:
         self.hypotheses: list[Hypothesis | None] = [None] * size
 
     def run(
-        self, lenpen: float, min_len: int, eos: int, pad: int, tell: Callable[[], object] | None = None
+        self, lenpen: float, min_len: int, eos: int, pad: int, on_step: Callable[[], object] | None = None
     ) -> list[Hypothesis]:
-        """Search to the end, calling ``tell`` every few steps; return the best hypothesis of each
+        """Search to the end, calling ``on_step`` every few steps; return the best hypothesis of each
         sentence."""
         often = CHECK_EVERY.get(self.device.type, CHECK_ELSEWHERE)
         tokens = torch.full((len(self.place) * self.beam,), eos, device=self.device)
@@ -167,8 +167,8 @@ class BeamSearch:
                 tokens = self.compact(step + 1, tokens)
                 if not len(self.place):
                     break
-                if tell is not None:
-                    tell()
+                if on_step is not None:
+                    on_step()
         else:
             self.leave(int(self.history.shape[1]), np.ones(len(self.place), dtype=bool))
         return self.hypotheses  # type: ignore[return-value]

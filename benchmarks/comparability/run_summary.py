@@ -34,7 +34,7 @@ FIGURES = (
     "macs", "bytes", "peak_bytes", "spent_seconds",
 )  # fmt: skip
 """Figures of a headline, in this order; the last is the search's seconds up to its proposal."""
-PRECISIONS = {"int8": "int8 dynamic", "int8s": "int8 static"}
+PRECISION_WORDS = {"int8": "int8 dynamic", "int8s": "int8 static"}
 """Precision of a policy -> its words, where they differ."""
 SPENT = ("tokens", "evaluations", "probes", "seconds", "joules")
 """Spending of a run, in this order: shares of the allowance, then seconds and joules."""
@@ -51,7 +51,7 @@ class Headline(NamedTuple):
     limit: Limit
     origin: str
     precision: str
-    """Kinds of ``PRECISIONS`` that its policy names; ``fp32`` without a policy."""
+    """Precisions of its layers, as its scores' signatures state them; ``fp32`` without a policy."""
     figures: array[float]
     """``FIGURES``."""
     recipes: tuple[tuple[str, str], ...]
@@ -197,13 +197,14 @@ def _headline(limit: Limit, c: Candidate, keep: bool) -> Headline:
         memory.get("peak_bytes"), c.get("spent", {}).get("seconds"),
     )  # fmt: skip
     signature, source = latency.get("signature"), memory.get("source")
+    recipes = {name: figure["signature"] for name, figure in scores.items()}
     return Headline(
         number=c["index"],
         limit=limit,
         origin=_origin(c["origin"]),
-        precision=_precision(tuple(sorted(set((c.get("policy") or {}).values())))),
+        precision=_precision(_precisions(c.get("policy") or {}, (signature, *recipes.values()))),
         figures=_figures(figures),
-        recipes=_recipes(tuple([(name, figure["signature"]) for name, figure in scores.items()])),
+        recipes=_recipes(tuple(recipes.items())),
         scores=_figures([x for f in scores.values() for x in (f.get("value"), f.get("low"), f.get("high"))]),
         latency=None if signature is None else sys.intern(signature),
         timed=latency.get("n", 0),
@@ -217,6 +218,15 @@ def _figures(values: Sequence[float | None]) -> array[float]:
     return array("d", [math.nan if value is None else value for value in values])
 
 
+def _precisions(policy: Mapping[str, str], signatures: Iterable[str | None]) -> tuple[str, ...]:
+    """Return the precisions of a network under a policy, whose layers in fp32 the policy leaves out."""
+    for signature in signatures if policy else ():
+        for part in (signature or "").split("|"):
+            if part.startswith("prec:"):
+                return tuple(sorted(part.removeprefix("prec:").split("+")))
+    return tuple(sorted(set(policy.values())))
+
+
 @lru_cache(maxsize=256)
 def _origin(text: str) -> str:
     return sys.intern(sanitize(text, 30))
@@ -224,7 +234,7 @@ def _origin(text: str) -> str:
 
 @lru_cache(maxsize=256)
 def _precision(names: tuple[str, ...]) -> str:
-    return sys.intern(sanitize(" + ".join(PRECISIONS.get(name, name) for name in names), 60) or "fp32")
+    return sys.intern(sanitize(" + ".join(PRECISION_WORDS.get(name, name) for name in names), 60) or "fp32")
 
 
 @lru_cache(maxsize=4096)

@@ -189,7 +189,8 @@ class BenchLab(LabBookkeeping):
         only: object = None,
         space: SearchSpace | None = None,
     ) -> SuperNet:
-        # The same seed gives all methods of a task the same initial weights, so that seeds are paired.
+        # One seed gives supernets of the same tensors the same initial weights, so that seeds are paired.
+        # A mixture has more: its others are equal in encoders alone, whose tensors are drawn by name.
         generator = torch.Generator().manual_seed(
             derive_seed(self.seed, self.task.name, "weights", self._net_count)
         )

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from benchmarks.hardware import profiles, threads
-from benchmarks.hardware.energy import EnergyMeter
+from benchmarks.hardware.energy import PROBE_SECONDS, EnergyMeter
 from benchmarks.hardware.load import OtherLoad
 from benchmarks.hardware.timing_lock import exclusive
 from benchmarks.measurement.interleaved import (
@@ -206,6 +206,7 @@ def measure_energy(
     *,
     precision: str = "fp32",
     seconds: float = 2.0,
+    patience: float = PROBE_SECONDS,
 ) -> InferenceEnergy:
     """Meter the whole machine's energy for one sentence of the workload, batch 1, over a block of many.
 
@@ -218,10 +219,11 @@ def measure_energy(
         profile: declared hardware; its threads are set, its watts are the meter's.
         precision: as for ``measure_latency``.
         seconds: length of the block.
+        patience: seconds that the meter may look at the hardware first.
     """
     timed = TimedNetwork(module, Workload.of(workload), device, precision)
     meter = EnergyMeter(profile)
-    meter.ready()
+    meter.ready(patience)
     with exclusive(), quiesced(profile.threads), torch.inference_mode():
         timed.warm_up()
         meter.start()

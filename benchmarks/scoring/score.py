@@ -245,7 +245,7 @@ class _Bench:
         self.step("timing", 0.4, 0.8)
         self.meter.ready()  # codecarbon must not look at the hardware while we time
         fp32 = serving.serve(plain, None, self.workload, threads=self.profile.threads) if policy else None
-        # Both in one go: until the machine is quiet, no run of it makes progress.
+        # One pause for both: each pause stops all runs until the slowest has reached its next step.
         with timing_lock.exclusive() as waited:
             timed = latency.measure_latency(
                 module,
@@ -265,6 +265,7 @@ class _Bench:
                 self.device,
                 self.profile,
                 seconds=float(settings.get("energy_seconds", 2.0)),
+                patience=0.0,  # waited for above, where other runs could work
             )
         measured: CandidateScore = {"cost": counted, "latency": timed, "memory": peak, "energy": spent}
         self.measurements[key] = measured

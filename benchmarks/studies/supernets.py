@@ -73,8 +73,7 @@ class Setting(ABC):
         task: Any = get_task(name)
         tier = task.tier(tier_name, device)
         prepared = task.prepare(tier, cache, data_dir, say)
-        kind = EncoderSetting if isinstance(task, BertTask) else TranslationSetting
-        return kind(task, tier, prepared, device, space)
+        return kind_of(task)(task, tier, prepared, device, space)
 
     @property
     def space(self) -> SearchSpace:
@@ -193,6 +192,11 @@ class EncoderSetting(Setting):
             "test_loss": float(losses.mean()),
             "valid_loss": task.evaluate(module, task.validation(self.prepared), self.device).loss,
         }
+
+
+def kind_of(task: Any) -> type[Setting]:
+    """Return the kind of setting of a task."""
+    return EncoderSetting if isinstance(task, BertTask) else TranslationSetting
 
 
 def encoder_kind(name: str) -> tuple[Source, Sampling]:

@@ -19,7 +19,7 @@ from supernet.export import CorruptExportError
 from supernet.interop.errors import require
 from supernet.interop.huggingface.export import CLOSE, IMAGES, OutputMismatchError, sample
 from supernet.quantization.calibration import stored_ranges
-from supernet.quantization.onnx_runtime import NOT_APPLIED, imitate, on_this_machine
+from supernet.quantization.onnx_runtime import DISABLED_OPTIMIZERS, imitate, on_this_machine
 from supernet.quantization.onnx_trace import trace
 from supernet.quantization.onnx_translator import encoder_and_step
 from supernet.quantization.precisions import Policy, lowered, needs_ranges, quantize
@@ -177,7 +177,7 @@ def load(path: Path, threads: int = 1) -> Any:
     options.log_severity_level = 3
     try:
         return runtime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=NOT_APPLIED
+            str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=DISABLED_OPTIMIZERS
         )
     except Exception as error:  # its classes are made at run time
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__

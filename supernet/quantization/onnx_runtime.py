@@ -38,8 +38,8 @@ KERNELS = {
 ``int8`` includes linear layers in ``int8s``, whose kernel is the same."""
 SUMS = ("QLinearAdd",)
 """Operators of residual sums between rounded tensors."""
-NOT_APPLIED = ("WeightBiasQuantization",)
-"""Optimisers of the runtime that are left out: this one quantises float32 layers between rounded tensors."""
+DISABLED_OPTIMIZERS = ("WeightBiasQuantization",)
+"""Optimizers that sessions leave out: they would quantise float32 layers between rounded tensors."""
 
 
 def version() -> str:
@@ -127,7 +127,7 @@ def open_session(graph: bytes, threads: int = 1, profile: str | None = None) -> 
     if profile:
         options.enable_profiling, options.profile_file_prefix = True, profile
     return runtime.InferenceSession(
-        graph, options, providers=["CPUExecutionProvider"], disabled_optimizers=NOT_APPLIED
+        graph, options, providers=["CPUExecutionProvider"], disabled_optimizers=DISABLED_OPTIMIZERS
     )
 
 

@@ -20,7 +20,7 @@ from benchmarks.latency_tables.tables import latency_space
 from benchmarks.studies.mt_front.analysis import FrontPoint, over_limits
 from benchmarks.studies.mt_front.study import fastest_bleu, limits_kept
 from benchmarks.studies.mt_gap import study
-from benchmarks.studies.retraining.break_even import AIMS, break_even
+from benchmarks.studies.retraining.amortization import break_evens
 from benchmarks.studies.retraining.plan import NOTHING
 from benchmarks.studies.retraining.study import mean_difference, read_points, share_to_match
 from supernet.train import Sandwich
@@ -193,28 +193,32 @@ def test_every_figure_on_retraining_follows_from_the_measurements_and_no_other_i
         f"{beside} exclude 0",
         *(shown(mean_difference(plan, curves, start)) for start in mixtures),
     ]
-    even = {(key, aim): break_even(plan, curves, *key, aim) for key in curves if key[0] != NOTHING for aim in AIMS}
+    even = break_evens(plan, curves)
 
-    def pays(start: str) -> str:
-        one, two, three = (str(even[(start, n), 1.0]).replace("N = ", "") for n in numbers)
-        return f"{one}, {two} and {three}"
+    def pays(start: str, unit: str) -> list[str]:
+        return [str(even[start, n]["100 %"][unit]).replace("N = ", "") for n in numbers]
 
-    half = sorted(even[("hat", n), 0.5].n for n in numbers)
-    assert {f"{even[(start, n), 0.5].n:.1f}" for start in ("sandwich", *mixtures) for n in numbers} == {"6.0"}
-    mixed = sorted(even[(start, n), 1.0].n for start in mixtures for n in numbers)
-    figures += [pays("sandwich"), pays("hat"), f"6.0 and from {half[0]:.1f} to {half[-1]:.1f}"]
-    figures += [f"Mixtures: {mixed[0]:.1f} to {mixed[-1]:.1f}"]
+    def ends(starts: tuple[str, ...], aim: str, unit: str) -> str:
+        each = sorted(even[start, n][aim][unit].n for start in starts for n in numbers)
+        return " to ".join(dict.fromkeys(f"{n:.1f}" for n in (each[0], each[-1])))
+
+    sandwiches = ("sandwich", *mixtures)
+    figures += ["from {}, {} and {} networks".format(*pays("sandwich", "token passes"))]
+    figures += ["{}, {} and {} in MACs".format(*pays("sandwich", "MACs"))]
+    figures += ["from {} and {} networks".format(*pays("hat", "token passes")[::2]), f"{pays('hat', 'token passes')[1]}"]
+    figures += [f"from {ends(sandwiches, '50 %', 'token passes')} and from {ends(('hat',), '50 %', 'token passes')} in passes"]
+    figures += [f"Mixtures: {ends(mixtures, '100 %', 'token passes')}"]
     assert plan.seeds == 6 and len(curves) == len(numbers) * 5 and len(plan.shares) == 8
     rest = quoted_beside(section("## How much training", "## Fronts on one core"), figures)
     assert rest == {f"-{plan.margin:g}"}
 
 
-def smallest_feed_forwards() -> dict[str, str]:
+def smallest_feed_forwards(seeds: set[int]) -> dict[str, str]:
     """Method -> share of the encoder layers of its winners at five limits with the smallest feed-forward."""
     widths: dict[str, list[int]] = {}
     for path in sorted((ROOT / "results" / "records" / "mt-multi30k-en-de").rglob("*.json")):
         record = json.loads(path.read_text("utf-8"))
-        if record["spec"]["tier"] == "front":
+        if record["spec"]["tier"] == "front" and record["spec"]["seed"] in seeds:
             for candidate in headline_candidates(record["candidates"]).values():
                 widths.setdefault(record["spec"]["method"], []).extend(candidate["architecture"]["encoder_ffn"])
     least = min(map(min, widths.values()))
@@ -275,7 +279,11 @@ def test_every_figure_on_fronts_follows_from_the_study_and_no_other_is_quoted() 
         "hat-sandwich - hat",
         "hat-sandwich - scratch",
     )
-    share, limits = smallest_feed_forwards(), limits_kept(fronts.points)[0]
+    timed = {point.seed for point in fronts.points}
+    share, limits = smallest_feed_forwards(timed), limits_kept(fronts.points)[0]
+    captions = (ROOT / "results" / "records" / "mt-multi30k-en-de" / "nvidia-h200.v1").rglob("*.json")
+    specs = [json.loads(path.read_text("utf-8"))["spec"] for path in captions]
+    assert {spec["seed"] for spec in specs if spec["tier"] == "front"} - timed == {6}, "the sixth waits"
     over, networks, most, narrow, wide = re.findall(r"(\d+) of (\d+) .*: (\d+) % .*192: (\+\d+) %, 256: (\+\d+) %", limits)[0]
     prose = list((ROOT / "results" / "records" / "mt-libreoffice-en-de").rglob("*.json"))
     published = sorted(latency_space().choice("decoder_embed_dim").options)

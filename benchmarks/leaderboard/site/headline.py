@@ -48,16 +48,22 @@ def sentence(table: Table) -> str:
     if not any(line["p_holm"] == line["p_holm"] for line in shown):
         few = f"fewer than {intervals.SIGNIFICANT_FROM} paired seeds, so no difference is tested"
         return f"{start}; {len(methods)} methods, {few}."
-    names = ", ".join(_by_method(apart, len({line["limit"] for line in shown}))) or "none"
+    names = ", ".join(_by_method(apart, shown)) or "none"
     against = sanitize(table.baseline or "", 60)
     return f"{start}; of {len(shown)} differences from {against} these are significant: {names}."
 
 
-def _by_method(lines: Sequence[Row], limits: int) -> Iterator[str]:
-    """Yield each method with its differences, in one text where a table has several limits."""
+def _by_method(lines: Sequence[Row], shown: Sequence[Row]) -> Iterator[str]:
+    """Yield each method with its differences, and at how many of its limits, where it has several.
+
+    Args:
+        lines: differences that are significant.
+        shown: all differences.
+    """
     for method in dict.fromkeys(line["method"] for line in lines):
         values = sorted(line["difference"] for line in lines if line["method"] == method)
         ends = " to ".join(dict.fromkeys(f"{value:+.1f}" for value in (values[0], values[-1])))
+        limits = sum(line["method"] == method for line in shown)
         where = f" at {len(values)} of {limits} limits" if limits > 1 else ""
         yield f"{sanitize(method, 60)}{where} ({ends})"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -54,7 +54,8 @@ def _break_even(table: Table) -> list[dict[str, object]]:
     """Return each method's mean tokens that targets share, and those of one target, with its quality.
 
     Beside a control that trains networks alone: ``even``, targets from which it is no dearer a target, and
-    ``gain``, its quality minus the control's. Qualities are means over limits, with intervals over seeds.
+    ``gain``, its quality minus the control's; both only of methods with networks at limits of the control's.
+    Qualities are means over limits, with intervals over seeds.
     """
     spent: dict[str, list[tuple[float, float]]] = {}
     for run in table.comparable:
@@ -66,17 +67,16 @@ def _break_even(table: Table) -> list[dict[str, object]]:
     qualities = _qualities(table)
     costs = {method: np.array(pairs).mean(axis=0) for method, pairs in spent.items() if method in qualities}
     alone = {method: own for method, (shared, own) in costs.items() if not shared and own}
-    against = min(alone, key=lambda method: (method not in CONTROLS, alone[method], method), default="")
+    against = next((name for name in CONTROLS if name in alone), "")
     lines: list[dict[str, object]] = []
     for method, (shared, own) in sorted(costs.items()):
         if shared + own > 0:
-            ours = qualities[method]
+            ours, theirs = qualities[method], qualities.get(against, {})
             quality = f"{table.metric_name} {_mean_over_limits(ours, '.2f')}"
             line = {"method": method, "shared": float(shared), "own": float(own), "quality": quality}
-            if shared and against:
+            differences = {cell: ours[cell] - theirs[cell] for cell in ours if cell in theirs}
+            if shared and differences:
                 n = targets(float(alone[against]), float(shared), float(own))
-                theirs = qualities[against]
-                differences = {cell: ours[cell] - theirs[cell] for cell in ours if cell in theirs}
                 line |= {"against": against, "even": float(n) if np.isfinite(n) else None}
                 line |= {"gain": _mean_over_limits(differences, "+.2f")}
             lines.append(line)
@@ -93,12 +93,18 @@ def _qualities(table: Table) -> dict[str, dict[tuple[str, int], float]]:
     return cells
 
 
-def _mean_over_limits(cells: dict[tuple[str, int], float], form: str) -> str:
-    """Return the mean of (limit, seed) -> value with its interval over seeds, as text."""
-    seeds: dict[int, list[float]] = {}
-    for (_, seed), value in cells.items():
-        seeds.setdefault(seed, []).append(value)
-    return interval_text([float(np.mean(values)) for values in seeds.values()], form)
+def _mean_over_limits(cells: Mapping[tuple[str, int], float], form: str) -> str:
+    """Return the mean of (limit, seed) -> value with its interval over seeds, as text.
+
+    Of seeds with a value at every limit that any of them has; their number and that of the limits follow.
+    """
+    limits = {limit for limit, _ in cells}
+    seeds = {seed for _, seed in cells if all((limit, seed) in cells for limit in limits)}
+    if not seeds:
+        return "no seed has all limits"
+    means = [float(np.mean([cells[limit, seed] for limit in limits])) for seed in sorted(seeds)]
+    words = f"{len(seeds)} seed{'s' * (len(seeds) != 1)}, {len(limits)} limit{'s' * (len(limits) != 1)}"
+    return f"{interval_text(means, form)} ({words})"
 
 
 def win_rates(table: Table) -> dict[str, object]:

@@ -17,7 +17,7 @@ from benchmarks.records.study_files import StudyOutcome
 from benchmarks.stats.intervals import t_interval
 from benchmarks.stats.rounding import finite_within
 from benchmarks.studies.interval_text import interval_text
-from benchmarks.studies.retraining.break_even import aims_of, break_even, heading
+from benchmarks.studies.retraining import amortization
 from benchmarks.studies.retraining.plan import (
     NOTHING,
     PARENT,
@@ -58,11 +58,8 @@ def run_study(study: str, folder: Path | None, say: Say = lambda line: None) -> 
         reference: {key: share_to_match(plan, curves, *key, reference) for key in curves}
         for reference in plan.references
     }
-    paying = {
-        key: {share_label(aim): break_even(plan, curves, *key, aim) for aim in aims_of(plan)}
-        for key in curves
-        if key[0] != NOTHING
-    }
+    paying = amortization.break_evens(plan, curves)
+    aims = amortization.aims_of(plan)
     rows = [
         [
             network_label(plan, network),
@@ -70,8 +67,8 @@ def run_study(study: str, folder: Path | None, say: Say = lambda line: None) -> 
             *_levels(scores),
             *(_matches(plan, needed[reference][start, network]) for reference in plan.references),
             *(
-                str(paying[start, network][share_label(aim)]) if start != NOTHING else "–"
-                for aim in aims_of(plan)
+                amortization.text(paying[start, network][share_label(aim)]) if start != NOTHING else "–"
+                for aim in aims
             ),
         ]
         for (start, network), scores in curves.items()
@@ -85,8 +82,10 @@ def run_study(study: str, folder: Path | None, say: Say = lambda line: None) -> 
         name = "share_to_match" if reference == NOTHING else f"share_to_match_{reference}"
         facts[name] = {f"{start}-{network}": share for (start, network), share in shares.items()}
     facts["break_even"] = {
-        f"{start}-{network}": {share: asdict(number) for share, number in numbers.items()}
-        for (start, network), numbers in paying.items()
+        f"{start}-{network}": {
+            share: {unit: asdict(number) for unit, number in units.items()} for share, units in each.items()
+        }
+        for (start, network), each in paying.items()
     }
     unit = UNITS[plan.metric]
     references = " or ".join(REFERENCES[reference] for reference in plan.references)
@@ -103,7 +102,7 @@ def run_study(study: str, folder: Path | None, say: Say = lambda line: None) -> 
             "start",
             *(f"{unit} after {share_label(share)}" for share in plan.shares),
             *(f"matches training from {reference} after" for reference in plan.references),
-            *(heading(aim) for aim in aims_of(plan)),
+            *map(amortization.heading, aims),
         ),
         rows=rows,
         notes=[
@@ -235,10 +234,14 @@ def _explanations(plan: RetrainingPlan) -> list[str]:
             " no supernet has trained."
         )
     lines.append(
-        "Break-even: for N networks a supernet's token passes, shared, and a network's own are together no"
-        f" more than training it from {NOTHING} takes for this quality, by means over seeds; intervals:"
-        " bootstrap over seeds, 95 %. Between two shares a curve is a straight line. Outside the rule, and"
-        " first computed when the curves of translation had been seen; a search's own cost is not in it."
+        "Break-even: for N networks the costs of a supernet, and of the parent that it begins from, shared,"
+        f" and a network's own are together no more than those of training it from {NOTHING} to this quality,"
+        " by means over seeds: from the share of the updates on from which a start keeps it, curves straight"
+        " between two shares. In token passes one of the largest network counts as one of any; MACs are those"
+        " of forward passes without the output layer, and without the mixing of experts. Intervals:"
+        " percentile bootstrap over seeds, 95 %, which is too narrow for so few. Outside the rule, and first"
+        " computed when the curves of translation had been seen; supernets had equal updates, not the fewest"
+        " that would do; a search's own cost is not in it."
     )
     return lines
 

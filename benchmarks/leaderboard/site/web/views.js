@@ -78,10 +78,12 @@ supernetBench.otherViews = (() => {
     const rule = svg("line", {class: "rule", y1: chart.margin.top, y2: chart.bottom}), number = el("output", {for: "targets"});
     const slider = el("input", {id: "targets", type: "range", min: 0, max: CHOICES.length - 1, step: 1, value: CHOICES.indexOf(chosen)});
     const body = el("tbody"), against = (every.find(one => one.against) || {}).against, compared = against ? [`targets to cost as ${against}`, `quality minus ${against}'s`] : [];
+    const costHead = el("th", {scope: "col"});
     chart.body.append(rule);
     function choose() {
       chosen = CHOICES[slider.value];
       number.textContent = String(chosen);
+      costHead.textContent = `tokens a target, N = ${chosen}`;
       slider.setAttribute("aria-valuetext", `${chosen} targets`);
       rule.setAttribute("x1", chart.x(chosen));
       rule.setAttribute("x2", chart.x(chosen));
@@ -92,8 +94,8 @@ supernetBench.otherViews = (() => {
     slider.addEventListener("input", choose);
     place.append(el("label", {class: "slider", for: "targets"}, el("span", {}, "Targets that share the search: ", number), slider),
       el("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": "Cost a target"}, el("table", {class: "even"},
-        el("caption", {}, "Training tokens a target, shared / N + its own, with the quality (mean over limits, 95 % over seeds)" + (against ? `; differences from ${against} are paired by seed` : "")),
-        el("thead", {}, el("tr", {}, ...["method", "tokens a target", "quality", ...compared].map((name, i) => el("th", {scope: "col", class: i ? null : "left"}, name)))), body)));
+        el("caption", {}, "Training tokens a target, shared / N + its own, with the quality: mean over limits, 95 % over the seeds that have all of them" + (against ? `; differences from ${against} are paired by seed` : "")),
+        el("thead", {}, el("tr", {}, el("th", {scope: "col", class: "left"}, "method"), costHead, ...["quality", ...compared].map(name => el("th", {scope: "col"}, name)))), body)));
     choose();
   }
 

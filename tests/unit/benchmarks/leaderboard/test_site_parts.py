@@ -91,8 +91,8 @@ def test_the_headline_names_a_method_once_with_its_limits():
     several = study(("hat", "mos-neuron", "scratch"), 6)
     said = headline.sentence(table(several))
     assert "differences from hat these are significant: " in said
-    found = said.split("significant: ")[1]
-    assert found.count("mos-neuron") == 1 and " limits (+" in found
+    names = said.split("significant: ")[1]
+    assert names.count("mos-neuron") == 1 and " of 3 limits (+" in names
     single = headline.sentence(table(study(("hat", "mos-neuron"), 6, limits=(0.5,))))
     assert "limits" not in single and "significant: mos-neuron (+" in single
 
@@ -119,7 +119,9 @@ def test_views_hold_mean_lowest_and_highest_and_costs_by_target():
     costs = {line["method"]: line for line in data["break_even"]}
     assert costs["scratch"]["shared"] == 0 and costs["hat"]["shared"] == pytest.approx(0.8 * 0.999 * 2e6)
     assert "even" not in costs["scratch"]
-    assert costs["hat"]["against"] == "scratch" and costs["hat"]["even"] >= 1
+    alone, hat = costs["scratch"]["own"], costs["hat"]
+    assert hat["against"] == "scratch"
+    assert hat["even"] == pytest.approx(max(1.0, hat["shared"] / (alone - hat["own"])))
 
 
 def test_costs_stand_beside_the_difference_in_quality_over_seeds():
@@ -127,10 +129,23 @@ def test_costs_stand_beside_the_difference_in_quality_over_seeds():
     (line,) = (line for line in view_data.view_data(shown)["break_even"] if line["method"] == "hat")
     part = shown.compared.pivot_table(index=["seed", "limit"], columns="method", values="quality")
     means = (part["hat"] - part["scratch"]).groupby("seed").mean()
-    assert line["gain"].startswith(f"{means.mean():+.2f} [") and len(means) == 3
-    records = study(("hat",), 3) + [r for r in study(("scratch",), 7) if r["spec"]["seed"] > 5]
-    (line,) = (x for x in view_data.view_data(table(records))["break_even"] if x["method"] == "hat")
-    assert line["gain"] == "–"
+    assert line["gain"].startswith(f"{means.mean():+.2f} [") and line["gain"].endswith("(3 seeds, 3 limits)")
+    apart = study(("hat",), 3) + [r for r in study(("scratch",), 7) if r["spec"]["seed"] > 5]
+    assert not {"even", "gain", "against"} & set(costs_of("hat", apart)), "no limit and seed of both"
+    teacher = [fake("teacher", seed, limits=(None,)) for seed in (1, 2, 3)]
+    assert "against" not in costs_of("hat", [*study(("hat",), 3), *teacher]), "a teacher is no control"
+
+
+def test_means_over_limits_are_of_seeds_that_have_them_all():
+    some = {("a", 1): 1.0, ("b", 1): 3.0, ("a", 2): 5.0, ("b", 2): 5.0, ("a", 3): 9.0}
+    assert view_data._mean_over_limits(some, ".1f").startswith("3.5 [")
+    assert view_data._mean_over_limits(some, ".1f").endswith("(2 seeds, 2 limits)")
+    assert view_data._mean_over_limits({("a", 1): 1.0, ("b", 2): 3.0}, ".1f") == "no seed has all limits"
+
+
+def costs_of(method, records):
+    (line,) = (x for x in view_data.view_data(table(records))["break_even"] if x["method"] == method)
+    return line
 
 
 def test_the_plain_page_escapes_hostile_texts():

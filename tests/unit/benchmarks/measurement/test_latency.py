@@ -335,7 +335,7 @@ def test_energy_of_one_sentence(monkeypatch: pytest.MonkeyPatch, clock: FakeCloc
         def __init__(self, profile: Profile) -> None:
             self.began = 0.0
 
-        def ready(self) -> bool:
+        def ready(self, seconds: float = 0.0) -> bool:
             return True
 
         def start(self) -> None:

@@ -58,7 +58,7 @@ class SilentMeter:
     def __init__(self, profile: Profile | None = None) -> None:
         pass
 
-    def ready(self) -> bool:
+    def ready(self, seconds: float = 0.0) -> bool:
         return True
 
     def start(self) -> None:

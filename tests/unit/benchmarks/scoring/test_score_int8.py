@@ -50,7 +50,7 @@ class SilentMeter(energy.EnergyMeter):
     def __init__(self, profile: Any = None) -> None:
         pass
 
-    def ready(self) -> bool:
+    def ready(self, seconds: float = 0.0) -> bool:
         return True
 
     def start(self) -> None:

@@ -19,7 +19,7 @@ from benchmarks.api import UsageError
 from benchmarks.cli.main import main
 from benchmarks.records import study_files
 from benchmarks.studies.retraining import bert, mt
-from benchmarks.studies.retraining.break_even import break_even, share_to_reach, shared_passes
+from benchmarks.studies.retraining.amortization import Costs, break_even, costs_of, share_to_keep
 from benchmarks.studies.retraining.measure import derive_folder
 from benchmarks.studies.retraining.plan import NOTHING, PARENT, REGISTERED, RetrainingPlan, read_plan
 from benchmarks.tasks import get_task
@@ -137,10 +137,14 @@ def test_the_command_writes_the_study_and_names_missing_curves(
     assert "1 curves are missing (sandwich-1-seed2)" in capsys.readouterr().err
 
 
-def break_evens(plan: RetrainingPlan, levels: dict[str, list[float]]) -> dict[str, list[str]]:
-    """The cells of one network, by start, of curves without noise."""
+PASSES = {"hat": 3000.0, "sandwich": 9000.0, "mos-neuron": 9000.0}
+
+
+def cells(plan: RetrainingPlan, levels: dict[str, list[float]]) -> dict[str, list[str]]:
+    """The numbers of one network in token passes, by start, of curves without noise."""
     curves = {(start, 0): [scores] * plan.seeds for start, scores in levels.items()}
-    return {s: [str(break_even(plan, curves, s, 0, aim)) for aim in (0.5, 1)] for s in plan.starts}
+    costs = {start: Costs(PASSES[start], (3000.0,)) for start in plan.starts}
+    return {s: [str(break_even(plan, curves, s, 0, aim, costs[s])) for aim in (0.5, 1)] for s in plan.starts}
 
 
 def test_a_supernet_pays_from_the_number_of_networks_that_share_its_passes() -> None:
@@ -149,39 +153,69 @@ def test_a_supernet_pays_from_the_number_of_networks_that_share_its_passes() -> 
         NOTHING: [0, 5, 10, 20],
         "hat": [15, 17, 18, 19],  # costs 1: nothing more for 10; 20 it never has
         "sandwich": [12, 16, 24, 25],  # costs 3: after 0.1 + 4/8 x 0.4 it has 20, and saves 0.7
-        "mos-neuron": [21, 20, 22, 23],  # the best so far counts: it needs nothing
+        "mos-neuron": [21, 18, 22, 23],  # it keeps 20 from 0.1 + 2/4 x 0.4 on, not as inherited
     }
-    assert break_evens(plan, levels) == {
+    assert cells(plan, levels) == {
         "hat": ["N = 2.0 [2.0, 2.0]", "never [never, never]"],
         "sandwich": ["N = 6.0 [6.0, 6.0]", "N = 4.3 [4.3, 4.3]"],
-        "mos-neuron": ["N = 6.0 [6.0, 6.0]", "N = 3.0 [3.0, 3.0]"],
+        "mos-neuron": ["N = 6.0 [6.0, 6.0]", "N = 4.3 [4.3, 4.3]"],
     }
-    one = break_even(replace(plan, seeds=1), {(s, 0): [v] for s, v in levels.items()}, "sandwich", 0, 1)
+    curves = {(start, 0): [scores] for start, scores in levels.items()}
+    one = break_even(replace(plan, seeds=1), curves, "sandwich", 0, 1, Costs(9000, (3000,)))
     assert (one.low, one.high) == (None, None) and one.n == pytest.approx(3 / 0.7)
 
 
-@given(st.lists(st.floats(0, 40), min_size=4, max_size=4), st.lists(st.floats(0, 40), min_size=4, max_size=4))
-def test_the_number_is_the_first_at_which_shared_and_own_passes_are_no_more_than_alone(
-    ours: list[float], alone: list[float]
+LEVELS = st.lists(st.integers(0, 40), min_size=4, max_size=4)
+
+
+@given(LEVELS, LEVELS)
+def test_the_number_is_the_first_at_which_shared_and_own_costs_are_no_more_than_alone(
+    ours: list[int], alone: list[int]
 ) -> None:
     plan = plan_of(seeds=1)
-    found = break_even(plan, {("sandwich", 0): [ours], (NOTHING, 0): [alone]}, "sandwich", 0, 1).n
-    fine = np.linspace(0, 1, 20001)
-    reached = fine[np.interp(fine, SHARES, ours) >= alone[-1] - 1e-9]
-    if not len(reached):
-        assert found == math.inf
+    curves = {("sandwich", 0): [list(map(float, ours))], (NOTHING, 0): [list(map(float, alone))]}
+    number = break_even(plan, curves, "sandwich", 0, 1, Costs(9000, (3000,))).n
+    if ours[-1] < alone[-1]:
+        assert number == math.inf
         return
-    numbers = [n for n in range(1, 200) if 3 / n + reached[0] <= 1 + 1e-9]
-    if numbers and numbers[0] < 100:
-        assert numbers[0] - 1.1 <= found <= numbers[0] + 0.1 * numbers[0]
-    assert share_to_reach(SHARES, ours, alone[-1]) == pytest.approx(reached[0], abs=1e-4)
+    fine = np.linspace(0, 1, 20001)
+    short = np.flatnonzero(np.interp(fine, SHARES, ours) < alone[-1] - 1e-9)
+    kept = 0.0 if not len(short) else fine[short[-1]]
+    assert share_to_keep(SHARES, ours, alone[-1]) == pytest.approx(kept, abs=1e-4)
+    if kept < 0.99:
+        first = next(n for n in range(1, 400) if 3 / n + kept <= 1 + 1e-9)
+        assert first - 1.01 <= number <= 1.05 * first
 
 
-def test_starts_from_a_parent_share_its_passes_too() -> None:
-    plan = encoder_plan()
-    assert shared_passes(plan, PARENT) == plan.parent
-    assert shared_passes(plan, "sandwich") == plan.parent + 3 * plan.tokens
-    assert shared_passes(plan_of(starts=("hat",)), "hat") == 3000
+def test_costs_are_those_of_supernet_and_parent_in_passes_and_multiplications() -> None:
+    from supernet import cost
+    from supernet.seq2seq import Seq2SeqConfig, Seq2SeqFamily
+
+    plan = plan_of(starts=("hat", "sandwich"))
+    costs = costs_of(plan)
+    assert {start: each["token passes"].shared for start, each in costs.items()} == {
+        "hat": 3000,
+        "sandwich": 9000,
+    }
+    assert costs["hat"]["token passes"].alone == (3000, 3000)
+    space = get_space("mt-smoke")
+    tier = get_task(plan.task).tier(plan.tier, "cpu")
+    family = Seq2SeqFamily(space, Seq2SeqConfig(8, 8))
+    source, steps = tier.workload["source_len"], tier.workload["steps"]
+
+    def macs(architecture: Any) -> float:
+        return cost.cost(family, architecture, source_len=source, target_len=steps).macs_body / steps
+
+    small, large = macs(space.smallest()), macs(space.largest())
+    hat, sandwich = costs["hat"]["MACs"], costs["sandwich"]["MACs"]
+    assert hat.alone == pytest.approx([3000 * small, 3000 * large])
+    assert 3000 * small < hat.shared < 3000 * large
+    assert sandwich.shared == pytest.approx(hat.shared + 3000 * (small + large), rel=0.05)
+    encoders = encoder_plan()
+    shared = {start: each["token passes"].shared for start, each in costs_of(encoders).items()}
+    assert shared["parent"] == encoders.parent
+    assert shared["sandwich"] == encoders.parent + 3 * encoders.tokens
+    assert costs_of(encoders)["parent"]["MACs"].shared > 0
 
 
 @pytest.mark.parametrize("shares", [(), (0.0, 0.5), (0.5, 1.0), (0.0, 0.5, 0.2, 1.0), (0.0, 0.0, 1.0)])
