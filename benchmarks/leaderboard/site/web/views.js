@@ -88,8 +88,8 @@ supernetBench.otherViews = (() => {
       rule.setAttribute("x1", chart.x(chosen));
       rule.setAttribute("x2", chart.x(chosen));
       body.replaceChildren(...every.slice().sort((a, b) => cost(a, chosen) - cost(b, chosen)).map(one => el("tr", {},
-        el("th", {scope: "row"}, supernetBench.icon(one.method), " " + one.method), el("td", {}, plot.text(cost(one, chosen))), el("td", {}, one.quality),
-        ...(against ? [el("td", {}, one.against ? one.even === null ? "never" : one.even.toFixed(1) : ""), el("td", {}, one.gain || "")] : []))));
+        el("th", {scope: "row"}, supernetBench.icon(one.method), " " + one.method), el("td", {}, plot.text(cost(one, chosen))), el("td", {class: "words"}, one.quality),
+        ...(against ? [el("td", {}, one.against ? one.even === null ? "never" : one.even.toFixed(1) : ""), el("td", {class: "words"}, one.gain || "")] : []))));
     }
     slider.addEventListener("input", choose);
     place.append(el("label", {class: "slider", for: "targets"}, el("span", {}, "Targets that share the search: ", number), slider),
