@@ -114,6 +114,11 @@ class Table:
         return notes.notices(task, tier, profile, self.lines)
 
     @property
+    def lowered(self) -> bool:
+        """True if a row has networks with layers in low precision."""
+        return not set(self.rows["precision"]) <= {"fp32", ""}
+
+    @property
     def detailed(self) -> bool:
         """True if the runs' records are within reach; those of large boards are not."""
         return all(run.record is not None for run in self.runs)

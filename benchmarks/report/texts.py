@@ -64,7 +64,7 @@ def columns(table: Table) -> dict[str, Column]:
         "origin": ("weights", lambda r: r["origin"] or NONE),
         "precision": ("precision", lambda r: r["precision"] or NONE),
     }
-    if set(table.rows["precision"]) <= {"fp32", ""}:
+    if not table.lowered:
         del shown["precision"]
     if "chrf" not in table.units.metrics:
         del shown["chrf"]  # of translations

@@ -161,7 +161,8 @@ def first_file(table: Table, identity: str, title: str, core: dict[str, object])
         "id": identity, "title": title, "shared": table.shared, "metric": table.metric,
         "metrics": {m: table.quantity(m).name for m in metrics(table)}, "core": core,
         "rows_a_file": ROWS_A_FILE, "runs_a_file": run_files.RUNS_A_FILE, "notices": table.notices,
-        "axis": _axis(table), "elsewhere": list(table.elsewhere), "loss_unit": table.units.loss_unit,
+        "axis": _axis(table), "elsewhere": list(table.elsewhere), "lowered": table.lowered,
+        "loss_unit": table.units.loss_unit,
     }  # fmt: skip
 
 

@@ -33,7 +33,7 @@ supernetBench.columns = (() => {
       {key: "precision", head: "Precision", left: true, value: row => row.precision, cell: row => row.precision || "-"},
     ];
     // Latencies in other runtimes: a column each, of the table that is shown.
-    const every = () => [...all, ...table().elsewhere.map(title => ({key: title, head: title, words: true,
+    const every = () => [...all.filter(one => one.key !== "precision" || table().lowered), ...table().elsewhere.map(title => ({key: title, head: title, words: true,
       value: row => row.elsewhere[title] ? parseFloat(row.elsewhere[title].replaceAll(",", "")) : null,
       cell: row => row.elsewhere[title] || "-"}))].map(one => one.key === "quality" ? {...one, head: (table().metrics[metric()] || "Quality") + " [95 %]"} : one);
     function usual() {
