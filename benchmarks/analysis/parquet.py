@@ -55,7 +55,7 @@ TABLE_COLUMNS = {
     "compared": "true for rows that are ranked and compared",
     "stopped": "true for runs that failed or were stopped",
     "origin": "training of the weights, such as inherited, continued or scratch",
-    "precision": "precisions of the layers that a policy names, fp32 without one",
+    "precision": "precisions of the layers, such as fp32 + int8 dynamic",
     "status": "number of seeds and caveats, in words",
     "quality": "deciding metric on the sealed test split",
     "over": "share by which latency or size lies above the limit",

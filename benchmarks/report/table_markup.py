@@ -10,19 +10,8 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 LEFT_ALIGNED = frozenset(
-    (
-        "method",
-        "limit",
-        "seeds",
-        "weights",
-        "precision",
-        "status",
-        "difference in",
-        "verdict",
-        "verified",
-        "record",
-    )
-    + ("date", "machine", "what differed", "because", "id", "claim", "unit")
+    ("method", "limit", "seeds", "weights", "status", "difference in", "verdict", "verified", "record")
+    + ("precision", "date", "machine", "what differed", "because", "id", "claim", "unit")
 )
 """Headings of columns of words; figures are right-aligned."""
 

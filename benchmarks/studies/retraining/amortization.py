@@ -84,7 +84,7 @@ def costs_of(plan: RetrainingPlan) -> dict[str, dict[str, Costs]]:
             sampling, rng = KINDS[start][1], np.random.default_rng(SEED)
             drawn = [sampling.draw(family.space, rng) for _ in range(UPDATES)]
             passes = sampling.passes
-            update = float(np.mean([sum(macs(family, each) for each in update) for update in drawn]))
+            update = float(np.mean([sum(macs(family, each) for each in trained) for trained in drawn]))
         shared = plan.parent + passes * plan.tokens, plan.parent * before + update * plan.tokens
         costs[start] = {
             "token passes": Costs(shared[0], (plan.tokens,) * len(alone)),
