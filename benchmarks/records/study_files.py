@@ -31,6 +31,7 @@ STUDIES = {
     "break-even": "break_even",
     "cpu-latency": "cpu_latency",
     "deployed-sizes": "deployed_sizes.study",
+    "gpu-precision": "gpu_precision.study",
     "mt-front": "mt_front.study",
     "mt-gap": "mt_gap.study",
     "mt-retraining": "retraining.mt",

@@ -15,11 +15,13 @@ from typing import IO, TYPE_CHECKING
 import matplotlib as mpl
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from benchmarks.records.text import sanitize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.typing import RcKeyType
 
 INK, GREY, PALE = "#1a1a1a", "#666666", "#c9c9c9"
@@ -112,6 +114,15 @@ def draw_method_legend(axes: Axes) -> None:
     size = font_size_for(label for label in labels if not label.startswith("best of all"))
     axes.legend(marks, texts, loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, title="method",
                 alignment="left", fontsize=size)  # fmt: skip
+
+
+def label_logarithmic(axis: Axis, values: Sequence[float]) -> None:
+    """Label a logarithmic axis with round numbers across ``values``, three to a factor of ten."""
+    low, high = min(values, default=1.0), max(values, default=1.0)
+    every = [step * 10**power for power in range(-3, 6) for step in (1, 2, 5)]
+    ticks = [tick for tick in every if low / 1.6 <= tick <= high * 1.6]
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
 
 
 def draw_placeholder(axes: Axes, reason: str) -> None:

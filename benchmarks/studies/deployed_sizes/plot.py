@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure as Drawing
-from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from benchmarks.report.plots import style
 
@@ -35,10 +34,7 @@ def draw(names: Sequence[str], timed: Sequence[TimedPrecision]) -> Drawing:
             axes.plot([t.ms for t in own], places, marker, color=colour, label=runtime, markersize=6,
                       markerfacecolor="none" if number % 2 else colour)  # fmt: skip
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        ticks = _ticks([t.ms for t in shown if t.network == name])
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        style.label_logarithmic(axes.xaxis, [t.ms for t in shown if t.network == name])
         axes.set_title(name, fontsize=10, loc="left", color=style.INK)
         axes.set_ylim(len(precisions) - 0.5, -0.5)
     panels[0].set_yticks(range(len(precisions)), precisions)
@@ -50,10 +46,3 @@ def draw(names: Sequence[str], timed: Sequence[TimedPrecision]) -> Drawing:
     )  # fmt: skip
     figure.tight_layout(rect=(0, 0, 1, 0.88))
     return figure
-
-
-def _ticks(values: Sequence[float]) -> list[float]:
-    """Return round numbers across ``values``, two to a factor of four."""
-    every = [step * 10**power for power in range(-2, 5) for step in (1, 2, 5)]
-    low, high = min(values), max(values)
-    return [tick for tick in every if low / 1.6 <= tick <= high * 1.6]
