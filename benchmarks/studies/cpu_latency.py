@@ -42,6 +42,8 @@ Measurement = tuple[Latency, Cost, Cost]
 ROUNDS = 6
 """Times that each network is built and timed. On a shared host its latency wavers by a third from one build
 to the next, and INT8's ratio to float32 by a tenth: more than its interval over one build's inferences."""
+SEED = 1
+"""Seed of the order of timings."""
 RULE = (
     f"INT8 is faster for a method at a size where the 95 % interval of a round's ratio of medians, INT8 over"
     f" float32, lies below 1 for every seed's network; slower where it lies above 1 for every one; else"
@@ -89,7 +91,8 @@ def run(folder: Path, say: Say) -> StudyOutcome:
     winners = list(select_winners(present))
     require_networks(len(winners), folder)
     networks = {network_key(record, candidate): (record, candidate) for record, _, candidate in winners}
-    rounds = time_in_rounds(networks, ROUNDS, lambda network: time_network(*network, profile), say)
+    random = np.random.default_rng(SEED)
+    rounds = time_in_rounds(networks, ROUNDS, lambda network: time_network(*network, profile), random, say)
     timings = [
         summarize(record, limit, rounds[network_key(record, candidate)])
         for record, limit, candidate in winners

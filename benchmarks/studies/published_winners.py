@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from benchmarks.api import InvalidRecordError, UsageError
 from benchmarks.hardware.profiles import Profile
 from benchmarks.records import study_files
@@ -53,20 +55,29 @@ NONE_OMITTED = OmittedRecords()
 
 
 def time_in_rounds(
-    networks: Mapping[str, Network], rounds: int, time_network: Callable[[Network], Timing], say: Say
+    networks: Mapping[str, Network],
+    rounds: int,
+    time_network: Callable[[Network], Timing],
+    random: np.random.Generator,
+    say: Say,
 ) -> dict[str, list[Timing]]:
-    """Time each network once a round, so that slow drifts of the machine meet all of them.
+    """Time each network once a round, each round in another order: drifts of the machine meet all alike.
+
+    In the order of the records a method's networks follow each other. Even a latency over the reference's
+    drifts with the caches that neighbours on the host leave, so that a method would be taken for its hour.
 
     Args:
         networks: by key.
         rounds: timings of each.
         time_network: builds a network and times it.
+        random: draws the orders.
         say: receives lines of progress.
     """
     timings: dict[str, list[Timing]] = {key: [] for key in networks}
     began, total = time.monotonic(), rounds * len(networks)
-    for number in range(total):
-        key = [*networks][number % len(networks)]
+    keys = [*networks]
+    order = [keys[i] for _ in range(rounds) for i in random.permutation(len(keys))]
+    for number, key in enumerate(order):
         timings[key].append(time_network(networks[key]))
         remaining_s = (time.monotonic() - began) / (number + 1) * (total - number - 1)
         say(f"{number + 1} of {total} timings: about {remaining_s / 60:.0f} min left")

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.api import UsageError
@@ -72,6 +73,26 @@ def test_records_of_another_allowance_are_left_out_and_counted(
     assert omitted.notes == ["1 records of another allowance than the tier's own, or tuned, are left out."]
     with pytest.raises(UsageError, match="all 1 records .* without --budget-scale and --ruleset"):
         load(tmp_path / "alone", other)
+
+
+def test_a_drift_of_the_machine_is_no_difference_between_methods() -> None:
+    """Networks of two methods take as long, on a machine that grows slower within each round."""
+    networks: Any = {f"{method} {n}": method for method in ("first", "second") for n in range(100)}
+    clock, orders = [0], list[str]()
+
+    def timed(network: Any) -> float:
+        clock[0] += 1
+        orders.append(network)
+        return 1 + 0.2 * (clock[0] % 200) / 200
+
+    random = np.random.default_rng(1)
+    timings = published_winners.time_in_rounds(networks, 3, timed, random, lambda line: None)
+    assert all(len(values) == 3 for values in timings.values()) and len(timings) == 200
+    rounds = [orders[i : i + 200] for i in (0, 200, 400)]
+    assert all(those.count("first") == 100 for those in rounds) and rounds[0] != rounds[1] != rounds[2]
+    means = [np.mean([timings[key] for key, method in networks.items() if method == name]) for name in
+             ("first", "second")]  # fmt: skip
+    assert abs(means[0] - means[1]) < 0.02, "0.1 in the order of the records"
 
 
 def test_records_of_two_profiles_of_a_task_are_refused_by_name(tmp_path: Path) -> None:
