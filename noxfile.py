@@ -70,7 +70,8 @@ def same_python() -> bool:
 @nox.session(reuse_venv=same_python())
 def env(session: nox.Session) -> None:
     """Install the environment that all other sessions run in, unless it is up to date."""
-    digest = hashlib.sha256(str(ROOT).encode())
+    package = ".[browser,ctranslate2,docs,huggingface,japanese,lint,onnx,openvino,parquet,test]"
+    digest = hashlib.sha256(f"{ROOT} {package}".encode())
     for name in REQUIREMENTS:
         digest.update((ROOT / name).read_bytes())
     stamp = envdir(session) / "installed.sha256"
@@ -79,7 +80,6 @@ def env(session: nox.Session) -> None:
         return
     stamp.unlink(missing_ok=True)
     find_links = {"UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", "")}  # for `nox -db uv`; pip has its own
-    package = ".[browser,ctranslate2,docs,huggingface,japanese,lint,onnx,parquet,test]"
     session.install("--constraint", "constraints.txt", "--editable", package, env=find_links)
     stamp.write_text(digest.hexdigest())
 

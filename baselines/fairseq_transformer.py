@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import product
 from typing import Any
 
+from baselines.standard_transformer import largest_within
 from benchmarks.api import Candidate, Lab, Method, Skip, TaskInfo
 from supernet.interop.fairseq import command
-from supernet.interop.fairseq.checkpoint import standard_space
-from supernet.space import Architecture
 
 
 class FairseqTransformer(Method):
@@ -53,36 +51,3 @@ def trained(lab: Lab, net: Any, share: float, number: int) -> Any:
     seed = int(lab.rng.integers(2**31))
     folder = lab.scratch / f"fairseq-{number}"
     return training.train(folder, net.family, pairs, lab.recipe, seed, lab.device, lab.progress)
-
-
-def largest_within(lab: Lab) -> list[tuple[Any, Architecture]]:
-    """Return the largest standard Transformer for each limit that one of them meets; widest limits first."""
-    candidates = sorted(standard_transformers(lab), key=lab.size, reverse=True)
-    chosen = []
-    for limit in sorted(lab.limits, reverse=True):
-        meets = False
-        while candidates and not meets and lab.budget.left("probes"):
-            meets = lab.fits(candidates[0], limit)
-            candidates = candidates if meets else candidates[1:]  # it misses narrower limits too
-        if meets:
-            chosen.append((limit, candidates[0]))
-        else:
-            lab.say(f"no standard Transformer of this space's sizes found within {limit:g} ms")
-    return chosen
-
-
-def standard_transformers(lab: Lab) -> list[Architecture]:
-    """Return every standard Transformer of the space's widths, feed-forward widths and decoder depths.
-
-    Each has the largest number of heads of the space that divides its width.
-    """
-    options = {choice.name: choice.options for choice in lab.space.choices}
-    architectures = []
-    for width, ffn, depth in product(
-        options["encoder_embed_dim"], options["encoder_ffn"], options["decoder_layers"]
-    ):
-        heads = max((n for n in options["encoder_heads"] if width % n == 0), default=1)
-        layers = {"encoder": max(options["encoder_layers"]), "decoder": depth}
-        space = standard_space(width, layers, dict.fromkeys(layers, heads), dict.fromkeys(layers, ffn))
-        architectures.append(space.largest())
-    return architectures

@@ -9,6 +9,11 @@ from supernet.pipeline import AFTER, SPACES, chosen_space, supernet_search
 from supernet.predict import MINIMUM_SAMPLES
 from supernet.train import Sandwich, SinglePath
 
+SHARE = Option(
+    "share", float, None, low=0.05, high=0.95, idle=("after", "inherit"),
+    help="share of the tokens that trains the winners; the tier's by default",
+)  # fmt: skip
+
 
 class HAT(Method):
     """Recipe of the paper: one random sub-network an update, winners trained from scratch."""
@@ -18,6 +23,7 @@ class HAT(Method):
     options = (
         Option("after", str, "scratch", choices=AFTER, help="training of winners; the paper's: scratch"),
         Option("space", str, "task", choices=SPACES, help="search space; of BERT also homogeneous encoders"),
+        SHARE,
     )
     needs = (
         Need("probes", MINIMUM_SAMPLES, timed=True, why="the samples of its latency predictor"),
@@ -25,8 +31,13 @@ class HAT(Method):
     )
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
-        space = chosen_space(lab, lab.options["space"])
-        yield from supernet_search(lab, sampling=SinglePath(), after=lab.options["after"], space=space)
+        yield from supernet_search(
+            lab,
+            sampling=SinglePath(),
+            after=lab.options["after"],
+            space=chosen_space(lab, lab.options["space"]),
+            share=lab.options["share"],
+        )
 
 
 class HATSandwich(Method):
@@ -38,10 +49,15 @@ class HATSandwich(Method):
         Option("after", str, "continue", choices=AFTER, help="training of winners"),
         Option("distill", bool, False, help="in-place distillation from the largest network"),
         Option("space", str, "task", choices=SPACES, help="search space; of BERT also homogeneous encoders"),
+        SHARE,
     )
     needs = HAT.needs
 
     def search(self, lab: Lab) -> Iterable[Candidate]:
-        sampling = Sandwich(distill=lab.options["distill"])
-        space = chosen_space(lab, lab.options["space"])
-        yield from supernet_search(lab, sampling=sampling, after=lab.options["after"], space=space)
+        yield from supernet_search(
+            lab,
+            sampling=Sandwich(distill=lab.options["distill"]),
+            after=lab.options["after"],
+            space=chosen_space(lab, lab.options["space"]),
+            share=lab.options["share"],
+        )

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from benchmarks.api import Candidate, Lab, Method, Need, Option
@@ -22,18 +23,26 @@ from supernet.space import Architecture, SearchSpace
 from supernet.train import SinglePath
 from supernet.train.distill import LogitDistillation
 
+READERS = ("attention.qkv.weight", "cross.q.weight", "feed_forward.fc1.weight")
+"""Weights whose columns are channels of their side."""
+WRITERS = ("attention.out", "cross.out", "feed_forward.fc2")
+"""Linear layers whose rows, and biases, are channels of their side."""
+POSITIONS = 64
+"""Positions by which places of channels are compared; few sentences are longer."""
+
 
 class Minitron(Method):
-    """Train the largest network, rank feed-forward neurons and layers by activations, slice, distil.
+    """Train the largest network, rank neurons, channels and layers by activations, slice, distil.
 
-    Neurons of every layer are ranked by their mean activation over a calibration set (section 2.2 of
-    2408.11796), decoder layers by how little they turn their input (block importance). Of the shapes within a
-    limit the largest are pruned, distilled briefly and compared; the best is distilled on, from the teacher's
-    logits alone. Widths and heads stay the teacher's: sinusoidal positions tie a channel to its place, and
-    heads change no parameter here.
+    Neurons of every layer and channels of the states are ranked by their mean activation over a calibration
+    set (section 2.2 of 2408.11796), decoder layers by how little they turn their input (block importance). Of
+    the shapes within a limit the largest are pruned, distilled briefly and compared; the best is distilled
+    on, from the teacher's logits alone. Both sides keep one width, as they share a table of words, and the
+    teacher's heads, which change no parameter here.
     """
 
     name = "minitron"
+    version = "2"
     suite = "mt"
     summary = "Minitron: activation-ranked pruning of one trained network, then logit distillation"
     options = (
@@ -88,14 +97,17 @@ class Minitron(Method):
 
 @dataclass
 class Importance:
-    """Importance of a network's parts, by name of the layer.
+    """Importance of a network's parts.
 
-    ``neurons``: of each neuron of a feed-forward, the norm over sentences of its mean activation. ``layers``:
-    of each decoder layer, one minus the mean cosine of its input and output.
+    Attributes:
+        neurons: feed-forward -> of each neuron, the norm over sentences of its mean activation.
+        layers: of each decoder layer, one minus the mean cosine of its input and output.
+        channels: side -> of each channel of the states, the same norm over the outputs of all its layers.
     """
 
     neurons: dict[str, Tensor] = field(default_factory=dict)
     layers: list[float] = field(default_factory=list)
+    channels: dict[str, Tensor] = field(default_factory=dict)
 
 
 def calibrate(lab: Lab, net: SuperNet, share: float) -> Importance:
@@ -106,9 +118,9 @@ def calibrate(lab: Lab, net: SuperNet, share: float) -> Importance:
     checkpoint = lab.checkpoint("calibration")
     batches = lab.train_batches(share)
     if state := checkpoint.load():
-        return Importance(dict(state["neurons"]), list(state["layers"]))
+        return Importance(dict(state["neurons"]), list(state["layers"]), dict(state["channels"]))
     rank = measure_importance(net.activate(net.space.largest()).eval(), batches)
-    checkpoint.save({"neurons": rank.neurons, "layers": rank.layers})
+    checkpoint.save({"neurons": rank.neurons, "layers": rank.layers, "channels": rank.channels})
     return rank
 
 
@@ -120,13 +132,16 @@ def measure_importance(model: Any, batches: Iterable[Any]) -> Importance:
     masks: dict[str, Tensor] = {}
     positions = 0.0
 
-    def neurons(side: str, name: str) -> Any:
-        def hook(_module: Any, _inputs: Any, output: Tensor) -> None:
-            real = masks[side][..., None]
-            mean = (F.relu(output).float() * real).sum(1) / real.sum(1).clamp(min=1)
-            squares[name] = squares.get(name, torch.zeros_like(mean[0])) + mean.square().sum(0)
+    def count(side: str, name: str, output: Tensor) -> None:
+        real = masks[side][..., None]
+        mean = (output.float() * real).sum(1) / real.sum(1).clamp(min=1)
+        squares[name] = squares.get(name, torch.zeros_like(mean[0])) + mean.square().sum(0)
 
-        return hook
+    def neurons(side: str, name: str) -> Any:
+        return lambda _module, _inputs, output: count(side, name, F.relu(output))
+
+    def channels(side: str) -> Any:
+        return lambda _module, _inputs, output: count(side, side, output)
 
     def layer(index: int) -> Any:
         def hook(_module: Any, inputs: Any, output: Tensor) -> None:
@@ -141,6 +156,7 @@ def measure_importance(model: Any, batches: Iterable[Any]) -> Importance:
                 name = f"{side}.{i}"
                 handle = block.feed_forward.fc1.register_forward_hook(neurons(side, name))
                 stack.callback(handle.remove)
+                stack.callback(block.register_forward_hook(channels(side)).remove)
         for i, block in enumerate(model.decoder):
             stack.callback(block.register_forward_hook(layer(i)).remove)
         for drawn in batches:
@@ -151,19 +167,24 @@ def measure_importance(model: Any, batches: Iterable[Any]) -> Importance:
             model(*batch.inputs)
     if not positions:
         raise ValueError("no batch for calibration: give it a larger share of the tokens")
-    return Importance({n: s.sqrt() for n, s in squares.items()}, [x / positions for x in turned])
+    norms = {name: s.sqrt() for name, s in squares.items()}
+    of_sides = {side: norms.pop(side) for side in ("encoder", "decoder")}
+    return Importance(norms, [x / positions for x in turned], of_sides)
 
 
 def pruned_shapes(space: SearchSpace) -> Iterator[Architecture]:
-    """Yield the shapes that pruning of the largest network reaches: one feed-forward width for each side, and
-    fewer decoder layers."""
+    """Yield the shapes that pruning of the largest network reaches: one width of both sides, one feed-forward
+    width for each, and fewer decoder layers."""
     largest = space.largest()
-    widths = [space.choice(f"{side}_ffn").options for side in ("encoder", "decoder")]
-    for encoder, decoder, depth in product(*widths, space.choice("decoder_layers").options):
+    wide = [set(space.choice(f"{side}_embed_dim").options) for side in ("encoder", "decoder")]
+    inner = [space.choice(f"{side}_ffn").options for side in ("encoder", "decoder")]
+    widths = sorted(wide[0] & wide[1], reverse=True)
+    for width, encoder, decoder, depth in product(widths, *inner, space.choice("decoder_layers").options):
         fields = dict(largest)
         for name, value in largest.items():
             if space.choice(name).depth == "decoder_layers":
                 fields[name] = value[:depth]
+        fields["encoder_embed_dim"] = fields["decoder_embed_dim"] = width
         fields["decoder_layers"] = depth
         fields["encoder_ffn"] = (encoder,) * largest["encoder_layers"]
         fields["decoder_ffn"] = (decoder,) * depth
@@ -171,18 +192,57 @@ def pruned_shapes(space: SearchSpace) -> Iterator[Architecture]:
 
 
 def prune(lab: Lab, teacher: SuperNet, architecture: Architecture, rank: Importance) -> SuperNet:
-    """Return a network of this shape with the teacher's most important layers and neurons."""
+    """Return a network of this shape with the teacher's most important layers, channels and neurons."""
     student = lab.supernet(only=architecture)
     weights = teacher.source.bake(teacher.space.largest())
-    student.source.adopt(pruned_weights(weights, student.source.shapes, architecture, rank))
+    model: Any = teacher.model
+    places = channel_places(
+        rank, architecture["encoder_embed_dim"], model.positions.cpu(), model.config.share == "all"
+    )
+    student.source.adopt(pruned_weights(weights, student.source.shapes, architecture, rank, places))
     net: SuperNet = student
     return net
 
 
+def channel_places(rank: Importance, width: int, table: Tensor, is_shared: bool) -> dict[str, Tensor]:
+    """Return side -> the teacher's channel at each of a student's ``width`` places.
+
+    The most important channels are kept. Positions are tied to places, so a channel stays at its own where
+    the student has that, and else goes where positions are most like its own.
+
+    Args:
+        rank: of the teacher's parts.
+        width: of the student's states.
+        table: positions ``[length, teacher's width]``.
+        is_shared: whether both sides share a table of words, and so their channels.
+    """
+    importance = rank.channels
+    if is_shared:
+        both = torch.stack(list(importance.values())).square().sum(0)
+        importance = dict.fromkeys(importance, both)
+    near = table[:POSITIONS].double().T
+    places = {}
+    for side, values in importance.items():
+        kept = values.cpu().argsort(descending=True, stable=True)[:width].sort().values
+        # Sums of squares by products would hide how far slow waves are apart.
+        exact = "donot_use_mm_for_euclid_dist"
+        apart = torch.cdist(near[kept], near[:width], compute_mode=exact)
+        rows, columns = linear_sum_assignment(apart.numpy())
+        order = torch.empty(width, dtype=torch.long)
+        order[torch.as_tensor(columns)] = kept[torch.as_tensor(rows)]
+        places[side] = order
+    return places
+
+
 def pruned_weights(
-    weights: Mapping[str, Tensor], names: Iterable[str], architecture: Architecture, rank: Importance
+    weights: Mapping[str, Tensor],
+    names: Iterable[str],
+    architecture: Architecture,
+    rank: Importance,
+    places: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
-    """Return the teacher's tensors under a student's names: layers chosen, neurons in order of importance."""
+    """Return the teacher's tensors under a student's names: layers chosen, neurons in order of importance,
+    channels at their places."""
     kept = kept_layers(rank.layers, architecture["decoder_layers"])
     out: dict[str, Tensor] = {}
     for name in names:
@@ -192,6 +252,13 @@ def pruned_weights(
             number, _, tail = rest.partition(".")
             source = f"decoder.{kept[int(number)]}.{tail}"
         tensor = weights[source]
+        for axis, of_side in channel_axes(name).items():
+            place = places[of_side].to(tensor.device)
+            if "embedding" in name:
+                # Words are scaled by the root of the width. Where the table gives the logits, too, they grow
+                # by that factor, for part of what the channels that are gone added to them.
+                tensor = tensor * (tensor.shape[axis] / len(place)) ** 0.5
+            tensor = tensor.index_select(axis, place)
         block, feed_forward, part = source.partition(".feed_forward.")
         if feed_forward:
             order = rank.neurons[block].argsort(descending=True, stable=True).to(tensor.device)
@@ -199,6 +266,20 @@ def pruned_weights(
             tensor = tensor[order] if part.startswith("fc1.") else tensor
         out[name] = tensor
     return out
+
+
+def channel_axes(name: str) -> dict[int, str]:
+    """Return axis -> side of the channels along it, of one of a translator's tensors."""
+    first, _, rest = name.partition(".")
+    if first not in ("encoder", "decoder"):
+        return {1: "encoder" if first == "source_embedding" else "decoder"}
+    part = rest.partition(".")[2]
+    if part == "cross.kv.weight":
+        return {1: "encoder"}
+    if part in READERS:
+        return {1: first}
+    layer = part.rpartition(".")[0]
+    return {0: first} if layer in WRITERS or layer.endswith("_norm") else {}
 
 
 def kept_layers(importance: Sequence[float], count: int) -> list[int]:

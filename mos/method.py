@@ -34,7 +34,11 @@ class MosNeuron(Method):
         Option("distill", bool, False, help="in-place distillation from the largest network"),
         Option("after", str, "continue", choices=AFTER, help="training of winners, collapsed"),
         Option("space", str, "task", choices=SPACES, help="search space; of BERT also homogeneous encoders"),
-    )
+        Option(
+            "share", float, None, low=0.05, high=0.95, idle=("after", "inherit"),
+            help="share of the tokens that trains the winners; the tier's by default",
+        ),
+    )  # fmt: skip
     needs = (
         Need("probes", MINIMUM_SAMPLES, timed=True, why="the samples of its latency predictor"),
         Need("evaluations", 1, each=True, why="one for each target"),
@@ -49,8 +53,14 @@ class MosNeuron(Method):
             constant=lab.options["constant"],
         )
         sampling = Sandwich(distill=lab.options["distill"])
-        space, after = chosen_space(lab, lab.options["space"]), lab.options["after"]
-        yield from supernet_search(lab, source=source, sampling=sampling, after=after, space=space)
+        yield from supernet_search(
+            lab,
+            source=source,
+            sampling=sampling,
+            after=lab.options["after"],
+            space=chosen_space(lab, lab.options["space"]),
+            share=lab.options["share"],
+        )
 
 
 def encoding_of(option: str, suite: str) -> str:

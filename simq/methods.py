@@ -20,7 +20,8 @@ from simq.searchers.linas_published import EXCHANGE, LinasAsPublished
 from simq.searchers.predictors import FOLDS
 from simq.searchers.search import SEARCHERS
 from simq.searchers.sequential import Searcher
-from simq.shared_supernet import inherit_supernet
+from simq.shared_supernet import affordable_networks, inherit_supernet
+from supernet.quantization.calibration import METHODS
 from supernet.quantization.precisions import INT8, deployed_precisions
 
 GENERATIONS = 400
@@ -28,7 +29,11 @@ GENERATIONS = 400
 AIMS = (
     Option("objectives", str, "loss,latency", choices=OBJECTIVE_SETS, help="objectives to minimise"),
     Option("unit", str, "linear", choices=GROUPINGS, help="units that have a precision of their own"),
-)
+    Option(
+        "ranges", str, "min-max", choices=METHODS,
+        help="rule of static INT8's activation ranges; others than min-max leave tokens for fewer networks",
+    ),
+)  # fmt: skip
 POPULATION = Option(
     "population", int, None, low=2, help="points of a batch; a fifth of the evaluations by default"
 )
@@ -66,6 +71,7 @@ class JointSearch(Method):
     def search(self, lab: Lab) -> Iterable[Candidate]:
         objectives = tuple(lab.options["objectives"].split(","))
         net = inherit_supernet(lab)
+        net.ranges = lab.options["ranges"]
         space = self.space(lab, net.family)
         if space.size() == 1:
             raise UsageError(
@@ -76,7 +82,13 @@ class JointSearch(Method):
         rng = np.random.default_rng(int(lab.rng.integers(2**63)))
         evaluator = LabEvaluator(lab, net, space, objectives, rng)
         with lab.phase("search"):
-            archive = Archive(evaluator, self.evaluations(lab), evaluator.report_progress)
+            count = min(self.evaluations(lab), affordable_networks(lab, net))
+            if count < 2:
+                raise UsageError(
+                    f"{self.name}: the tokens left by its supernet are enough for statistics and ranges of"
+                    f" {count} networks, and two are needed: ranges=min-max takes the fewest"
+                )
+            archive = Archive(evaluator, count, evaluator.report_progress)
             try:
                 self.make(lab, archive.evaluations).search(archive, rng)
             except BudgetExhausted as spent:
@@ -138,7 +150,7 @@ def units_with_precisions(units: Iterable[PrecisionUnit], alphabet: Iterable[str
 def missing_precision(precision: str, task: TaskInfo) -> Skip | None:
     """Return the reason if a task's networks are served by a runtime without this precision, else None."""
     precisions = task.settings.get("precisions", (precision,))
-    if not precision or precision in precisions:
+    if not precision or not {*(INT8 if precision == "int8" else (precision,))}.isdisjoint(precisions):
         return None
     return Skip(f"the runtime of {task.name} {task.tier} has {', '.join(precisions)}, and no {precision}")
 
@@ -255,7 +267,7 @@ class UniformBf16(JointSearch):
 
 
 class UniformInt8(JointSearch):
-    """Control: architectures alone, every layer in INT8: static in families that are deployed so."""
+    """Control: architectures alone, every layer in the INT8 in which its runtime deploys the family."""
 
     name = "uniform-int8"
     summary = "control: architectures alone, every layer in INT8"

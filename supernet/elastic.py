@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from supernet.model_family import ModelFamily
-from supernet.quantization.calibration import calibrate, store_ranges
+from supernet.quantization.calibration import METHODS, calibrate, count_passes, store_ranges
 from supernet.quantization.precisions import STATIC
 from supernet.space import Architecture, ArchitectureLike
 from supernet.weights import SharedSlices, WeightSource
@@ -32,6 +32,7 @@ class SuperNet:
             batch was drawn; the harness charges them. None: nothing is charged.
         statistics_batches: inputs and tokens of the last training batches, kept for batch-norm
             recalibration and for the calibration of static int8.
+        ranges: rule of the activation ranges of static int8, of ``calibration.METHODS``.
     """
 
     def __init__(self, family: ModelFamily, source: WeightSource) -> None:
@@ -43,7 +44,8 @@ class SuperNet:
             torch.backends.cuda.enable_cudnn_sdp(False)
         self.meter: Callable[[float], None] | None = None
         self.statistics_batches: list[tuple[tuple[torch.Tensor, ...], int]] = []
-        """The last training batches, inputs and tokens, where statistics are estimated on them."""
+        """The last training batches, inputs and tokens, where statistics or ranges are estimated on them."""
+        self.ranges = METHODS[0]
         self.model: nn.Module = family.skeleton(self.device)
         self._sites: dict[str, tuple[dict[str, Any], str]] = {}
         for name, module in self.model.named_modules():
@@ -92,11 +94,16 @@ class SuperNet:
         It is charged each time that a sub-network is bound or exported outside training. 0 without batch
         norms.
         """
-        return self.calibration_cost if self.statistics_batch_count else 0.0
+        return self._pass_cost if self.statistics_batch_count else 0.0
 
     @property
     def calibration_cost(self) -> float:
-        """Cost of one ``calibrate`` in tokens: the forward passes over ``statistics_batches``."""
+        """Cost of one ``calibrate`` in tokens: the forward passes over ``statistics_batches``, one for
+        min-max and two for the other rules."""
+        return self._pass_cost * count_passes(self.ranges)
+
+    @property
+    def _pass_cost(self) -> float:
         return FORWARD_COST * sum(tokens for _, tokens in self.statistics_batches)
 
     def calibrate(self, module: nn.Module) -> None:
@@ -114,7 +121,8 @@ class SuperNet:
             )
         if self.meter:
             self.meter(self.calibration_cost)
-        store_ranges(module, calibrate(module, [inputs for inputs, _ in self.statistics_batches]))
+        batches = [inputs for inputs, _ in self.statistics_batches]
+        store_ranges(module, calibrate(module, batches, self.ranges))
 
     def _recalibrate(self) -> None:
         """Estimate the batch-norm statistics of the bound sub-network."""

@@ -166,11 +166,12 @@ def supernet_search(
     find: Find = find_by_evolution,
     objective: Objective | None = None,
     space: SearchSpace | None = None,
+    share: float | None = None,
 ) -> Iterator[C]:
     """Yield one candidate per limit with inherited weights, then one trained on, unless ``after`` forbids it.
 
-    The tier sets the shares of tokens: ``retrain_share`` of what a parent has left of the allowance is split
-    evenly over the winners, the rest trains the supernet, with ``objective`` in place of the sampling's own
+    ``share`` of what a parent has left of the tokens, by default the tier's ``retrain_share``, is split
+    evenly over the winners; the rest trains the supernet, with ``objective`` in place of the sampling's own
     if given. The search is in ``space``, by default the task's.
 
     Raises:
@@ -179,7 +180,9 @@ def supernet_search(
     """
     if after not in AFTER:
         raise ValueError(f"after={after!r}: choose one of {', '.join(AFTER)}")
-    retrain = lab.task.settings["retrain_share"] if after != "inherit" else 0.0
+    retrain = 0.0
+    if after != "inherit":
+        retrain = lab.task.settings["retrain_share"] if share is None else share
     net = lab.supernet(source) if space is None else lab.supernet(source, space=space)
     searched: Any = lab if space is None else LabOfSpace(lab, space)
     limits = reachable_limits(lab, net.space)  # before anything is trained

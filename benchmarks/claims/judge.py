@@ -62,15 +62,15 @@ from benchmarks.stats.rounding import p_text
 
 
 def _runs(group: Sequence[RunSummary], method: str, options: OptionValues) -> dict[int, RunSummary]:
-    """Return seed -> run of a method in a group, of the source with most seeds, on ties the last to end."""
+    """Return seed -> run of a method in a group, of the code with most seeds, on ties the last to end."""
     hindered = grouping.obstacles(group)
-    sources: dict[str, list[RunSummary]] = {}
+    codes: dict[str, list[RunSummary]] = {}
     for run in group:
         if run.method == method and run.options == options and run.id not in hindered:
-            sources.setdefault(run.source, []).append(run)
-    if not sources:
+            codes.setdefault(run.code, []).append(run)
+    if not codes:
         return {}
-    kept = [grouping.latest(those) for those in sources.values()]
+    kept = [grouping.latest(those) for those in codes.values()]
     most = max(kept, key=lambda those: (len(those), max(run.ended for run in those)))
     return {run.seed: run for run in most}
 

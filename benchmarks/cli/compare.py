@@ -14,6 +14,7 @@ from benchmarks.cli.selection import require_tier
 from benchmarks.comparability import published_rows
 from benchmarks.hardware import profiles
 from benchmarks.records.folders import results_flag
+from benchmarks.records.matching import of_method
 from benchmarks.records.record import Record
 from benchmarks.records.spec import ruleset_of
 from benchmarks.registry import MethodRef
@@ -203,7 +204,7 @@ def _of_method(
         UsageError: there are none.
     """
     of_name = [record for record in records if record["spec"]["method"] == ref.name]
-    of_code = [record for record in of_name if record["spec"]["method_sha256"] == ref.sha256]
+    of_code = of_method(ref, of_name)
     if of_code:
         return of_code
     why = "its records are of another version of its file" if of_name else "it has no records"

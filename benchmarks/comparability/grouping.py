@@ -124,23 +124,24 @@ def require_comparable(runs: Sequence[RunSummary]) -> None:
 def labels(runs: Sequence[RunSummary]) -> dict[str, str]:
     """Return record id -> the method's label in a table.
 
-    Runs of one method with other options or another source are different methods and are never averaged: the
-    label adds the options that are not default, and the source if there are several. All options and all
-    digits of the source count, also where the label is cut.
+    Runs of one method with other options or other code are different methods and are never averaged: the
+    label adds the options that are not default, and the code's digest if there are several. Code that is
+    declared equal (``equivalences.toml``) is one. All options and all digits count, also where the label is
+    cut.
     """
     kinds: dict[str, dict[tuple[bytes, str], list[RunSummary]]] = {}
     for run in runs:
-        kind = canonical(run.options) if run.options else b"", run.source
+        kind = canonical(run.options) if run.options else b"", run.code
         kinds.setdefault(run.method, {}).setdefault(kind, []).append(run)
     named: dict[str, str] = {}
     for method, others in kinds.items():
         texts = _option_texts({options: those[0].options for (options, _), those in others.items()})
-        sources = {source for _, source in others}
-        digits = next((n for n in range(7, 64) if len({s[:n] for s in sources}) == len(sources)), 64)
-        for (options, source), those in others.items():
+        codes = {code for _, code in others}
+        digits = next((n for n in range(7, 64) if len({code[:n] for code in codes}) == len(codes)), 64)
+        for (options, code), those in others.items():
             text = texts[options] or ("default options" if len(texts) > 1 else "")
             name = method + (f" ({text})" if text else "")
-            name += f" @{source[:digits]}" if len(sources) > 1 else ""
+            name += f" @{code[:digits]}" if len(codes) > 1 else ""
             named |= dict.fromkeys([run.id for run in those], name)
     return named
 

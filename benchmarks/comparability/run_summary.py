@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from benchmarks import identity
 from benchmarks.api import OptionValues
 from benchmarks.comparability import grouping
 from benchmarks.comparability.flags import Conduct, conduct_of
@@ -84,6 +85,8 @@ class RunSummary(NamedTuple):
     method: str
     source: str
     """sha256 of the method's source."""
+    code: str
+    """The same, or the digest that stands for all those that are declared equal to it."""
     options: OptionValues
     seed: int
     follows: str
@@ -138,6 +141,7 @@ def summarize(record: Record, *, keep: bool, place: int = 0, measured: Measured 
         id=record["id"],
         method=sys.intern(spec["method"]),
         source=sys.intern(spec["method_sha256"]),
+        code=sys.intern(identity.of_record(record).method),
         options=_shared(canonical(spec["options"])) if spec["options"] else {},
         seed=spec["seed"],
         follows=spec.get("follows") or "",

@@ -54,8 +54,8 @@ _OWN = _list(
     {"anyOf": [{"type": "null"}, _many(_MEASURED)]},
 )  # fmt: skip
 _SHARED = _list(
-    _TEXT, _TEXT, {"type": "object"}, {"type": "object", "additionalProperties": _TEXT}, _or_null(_TEXT),
-    {"type": "object"},
+    _TEXT, _TEXT, _TEXT, {"type": "object"}, {"type": "object", "additionalProperties": _TEXT},
+    _or_null(_TEXT), {"type": "object"},
 )  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def encode(run: RunSummary) -> SummaryTexts | None:
     units = run.units.kept
     if units is None:
         return None
-    shared = [run.method, run.source, run.options, run.facts, run.fingerprint, units]
+    shared = [run.method, run.source, run.code, run.options, run.facts, run.fingerprint, units]
     measured = None
     if run.measured is not None:  # in an order that does not change from one process to the next
         measured = sorted(([*key, value] for key, value in run.measured.items()), key=repr)
@@ -119,11 +119,11 @@ def decode(texts: SummaryTexts, place: int) -> RunSummary:
         id, seed, follows, inherits, jobs, status, message, ended, tokens, spent, energy_source,
         harness_seconds, others_cpu, metric, headlines, earlier, conduct, measured,
     ) = own  # fmt: skip
-    method, source, options, facts, fingerprint, units = _shared(texts.shared)
+    method, source, code, options, facts, fingerprint, units = _shared(texts.shared)
     return RunSummary(
-        id=id, method=method, source=source, options=options, seed=seed, follows=follows, inherits=inherits,
-        jobs=jobs, status=sys.intern(status), message=message, ended=ended, facts=facts, tokens=tokens,
-        fingerprint=fingerprint, spent=_figures(spent), energy_source=_interned(energy_source),
+        id=id, method=method, source=source, code=code, options=options, seed=seed, follows=follows,
+        inherits=inherits, jobs=jobs, status=sys.intern(status), message=message, ended=ended, facts=facts,
+        tokens=tokens, fingerprint=fingerprint, spent=_figures(spent), energy_source=_interned(energy_source),
         harness_seconds=harness_seconds, others_cpu=others_cpu, units=units, metric=_interned(metric),
         headlines=tuple(map(_as_headline, headlines)), earlier=tuple(map(_as_headline, earlier)),
         conduct=Conduct(*conduct), place=place, measured=_as_measured(measured), record=None,
@@ -164,7 +164,7 @@ def _recipes(recipes: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...
     return recipes
 
 
-_Shared = tuple[str, str, OptionValues, dict[str, str], str | None, TaskUnits]
+_Shared = tuple[str, str, str, OptionValues, dict[str, str], str | None, TaskUnits]
 
 
 @lru_cache(maxsize=4096)
@@ -173,12 +173,12 @@ def _shared(text: bytes) -> _Shared:
     values = orjson.loads(text)
     if not _form("shared").is_valid(values):
         raise ValueError("no shared facts of runs")
-    method, source, options, facts, fingerprint, units = values
+    method, source, code, options, facts, fingerprint, units = values
     try:
         read = TaskUnits.from_dict(units)
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError("no units of a task") from error
-    return sys.intern(method), sys.intern(source), options, facts, fingerprint, read
+    return sys.intern(method), sys.intern(source), sys.intern(code), options, facts, fingerprint, read
 
 
 @cache

@@ -35,17 +35,18 @@ class MeasurementRejectedError(Exception):
 
 @contextmanager
 def quiesced(threads: int | None) -> Iterator[None]:
-    """Set the declared threads and true float32 products, stop garbage collection; undo all on exit.
+    """Set the declared threads and true float32 arithmetic, stop garbage collection; undo all on exit.
 
     Args:
         threads: threads of torch; None keeps the current number.
     """
     before = torch.get_num_threads()
-    precision = torch.get_float32_matmul_precision()
+    precision, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     if threads is not None and threads != before:
         torch.set_num_threads(threads)
     if precision != "highest":
         torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False  # a GPU's convolutions have a switch of their own
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -54,6 +55,7 @@ def quiesced(threads: int | None) -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
+        torch.backends.cudnn.allow_tf32 = convolutions
         if precision != "highest":
             torch.set_float32_matmul_precision(precision)
         if torch.get_num_threads() != before:

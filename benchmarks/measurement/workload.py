@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.records.canonical import JsonObject, JsonView
 from supernet.decode import forced_steps
-from supernet.quantization import precisions
+from supernet.quantization import openvino_runtime, precisions
 
 IMAGE_SEED = 0
 """Seed of the image's noise."""
@@ -19,8 +19,9 @@ REFERENCE_SEED = 0
 RUNTIMES: dict[str, tuple[str, ...]] = {
     "torch": tuple(name for name, kind in precisions.PRECISIONS.items() if kind.linear),
     "ort": ("fp32", "int8", precisions.STATIC, "w4"),
+    openvino_runtime.NAME: openvino_runtime.MIXED,
 }
-"""Runtime -> precisions for which it has kernels on the processor."""
+"""Runtime -> precisions for which it has kernels on the processor, layer by layer."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ _KNOWN = (
     "nsga2-joint", "random-joint", "uniform-fp32", "int8-uniform", "arch-then-quant", "simq",
     "linas-as-published", "uniform-w4", "uniform-bf16", "quant-then-arch", "lts", "fairseq-transformer",
     "teacher", "bayes-joint", "minitron", "hand-designed", "bignas", "dynabert", "matformer",
-    "uniform-int8-fallback", "autodistil",
+    "uniform-int8-fallback", "autodistil", "standard-transformer",
 )  # fmt: skip
 """Methods whose colour and marker are their place here; append, never reorder.
 

@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,7 @@ import psutil
 from benchmarks.records.record import Work
 
 EVERY_S = 0.5
-"""Seconds between two samples."""
+"""Seconds between two samples. A command takes them for each of its runs, also while another run times."""
 
 
 class ProcessTree:
@@ -28,7 +29,7 @@ class ProcessTree:
     """
 
     def __init__(self, pid: int, gpu: bool = False) -> None:
-        self._pid, self._gpus = pid, _gpus() if gpu else []
+        self._pid, self._gpus = pid, _all_gpus() if gpu else None
         self._began = self._at = time.perf_counter()
         self._cpu, self._threads, self._gpu = 0.0, 0, 0.0
         self._lock = threading.Lock()
@@ -46,16 +47,19 @@ class ProcessTree:
             self._sample()
 
     def _sample(self) -> None:
-        pids = descendants(self._pid)
+        are_listed = _lists_children()
         seconds, running = 0.0, 0
-        for pid in pids:
-            own, ready = _seconds_and_threads(pid)
+        waiting = [self._pid] if are_listed else descendants(self._pid)
+        while waiting:
+            own, ready, children = _measure(waiting.pop(), are_listed)
             seconds += own
             running += ready
+            waiting += children
         # Never less: the time of an ended process shows up in its parent a moment later.
         self._cpu, self._threads = max(self._cpu, seconds), max(self._threads, running)
         now = time.perf_counter()
-        self._gpu += (now - self._at) * _busy(self._gpus)
+        if self._gpus is not None:
+            self._gpu += (now - self._at) * self._gpus.busy()
         self._at = now
 
     def cpu_seconds(self) -> float:
@@ -77,7 +81,7 @@ class ProcessTree:
             "threads": self._threads,
             "wall_seconds": round(time.perf_counter() - self._began, 3),
         }
-        if self._gpus:
+        if self._gpus is not None:
             work["gpu_seconds"] = round(self._gpu, 3)
         return work
 
@@ -96,7 +100,7 @@ def added(before: Work, now: Work) -> Work:
 
 def descendants(pid: int) -> list[int]:
     """Return a process and all processes below it."""
-    if not os.path.exists(f"/proc/{pid}/task/{pid}/children"):
+    if not _lists_children():
         with suppress(psutil.Error):
             return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
         return []
@@ -110,20 +114,48 @@ def descendants(pid: int) -> list[int]:
     return tree
 
 
-def _seconds_and_threads(pid: int) -> tuple[float, int]:
-    """Return processor seconds of a process and its ended children, and its threads that run or could."""
+def _measure(pid: int, with_children: bool) -> tuple[float, int, list[int]]:
+    """Return processor seconds of a process and its ended children, its threads that run or could, and, if
+    asked for, its children."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        fields = _stat_fields(f"/proc/{pid}/stat")
         # utime, stime, cutime and cstime of proc(5), counted from the field after the name.
         seconds = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-        tasks = [Path(f"/proc/{pid}/task/{task}/stat") for task in os.listdir(f"/proc/{pid}/task")]
+        tasks = os.listdir(f"/proc/{pid}/task")
     except (OSError, ValueError, IndexError):
-        return _seconds_without_proc(pid), 0
-    running = 0
+        return _seconds_without_proc(pid), 0, []
+    running, children = 0, list[int]()
     for task in tasks:
+        place = f"/proc/{pid}/task/{task}"
         with suppress(OSError, IndexError):
-            running += task.read_text(errors="replace").rpartition(")")[2].split()[0] == "R"
-    return seconds, running
+            running += _stat_fields(f"{place}/stat")[0] == b"R"
+        if with_children:
+            with suppress(OSError):
+                children += map(int, _read_file(f"{place}/children").split())
+    return seconds, running, children
+
+
+@cache
+def _lists_children() -> bool:
+    """Return whether the kernel lists the children of each thread."""
+    return os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+
+
+def _stat_fields(path: str) -> list[bytes]:
+    """Return the fields of a ``stat`` file that come after the name, which may have any character."""
+    return _read_file(path).rpartition(b")")[2].split()
+
+
+def _read_file(path: str) -> bytes:
+    """Read a whole file; for a file in /proc ``Path.read_text`` takes several times as long."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        content = b""
+        while part := os.read(opened, 65536):
+            content += part
+        return content
+    finally:
+        os.close(opened)
 
 
 def _seconds_without_proc(pid: int) -> float:
@@ -135,23 +167,39 @@ def _seconds_without_proc(pid: int) -> float:
         return 0.0
 
 
-def _gpus() -> list[object]:
-    """Return NVML's handles of all GPUs; none without the driver."""
-    try:
-        import pynvml
+class _Gpus:
+    """Meter of the GPUs' load; one reading serves the trees of all runs."""
 
-        pynvml.nvmlInit()
-        return [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-    except Exception:  # third-party code, and no driver is no fault of the run's
-        return []
-
-
-def _busy(gpus: list[object]) -> float:
-    """Return the sum over GPUs of the share of recent time in which they were busy."""
-    total = 0.0
-    for handle in gpus:
-        with suppress(Exception):
+    def __init__(self) -> None:
+        self._lock, self._handles = threading.Lock(), list[object]()
+        self._at, self._busy = float("-inf"), 0.0
+        try:
             import pynvml
 
-            total += float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu) / 100
-    return total
+            pynvml.nvmlInit()
+            self._handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        except Exception:  # third-party code, and no driver is no fault of the run's
+            pass
+
+    def busy(self) -> float:
+        """Return the sum over GPUs of the share of recent time in which they were busy."""
+        with self._lock:
+            if time.perf_counter() - self._at > EVERY_S / 2:
+                self._at, self._busy = time.perf_counter(), sum(map(_busy_share, self._handles))
+            return self._busy
+
+
+def _busy_share(handle: object) -> float:
+    """Return the share of recent time in which a GPU was busy; 0 if the driver states none."""
+    with suppress(Exception):
+        import pynvml
+
+        return float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu) / 100
+    return 0.0
+
+
+@cache
+def _all_gpus() -> _Gpus | None:
+    """Return the meter of all GPUs; None without the driver."""
+    gpus = _Gpus()
+    return gpus if gpus._handles else None

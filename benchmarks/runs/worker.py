@@ -135,6 +135,7 @@ def _search(job: SearchJob, session: _Session) -> tuple[str, str] | Skip:
         from benchmarks.lab.lab import BenchLab
         from benchmarks.measurement.workload import RUNTIMES, Workload
         from benchmarks.tasks import get_task
+        from supernet.quantization.precisions import int8_of
 
         threads.apply(profiles.get(spec.profile), job.jobs)
         salt = () if job.lab is None else job.lab.salt
@@ -156,7 +157,7 @@ def _search(job: SearchJob, session: _Session) -> tuple[str, str] | Skip:
         tier = task.tier(spec.tier, job.device)
         # Declared here, too, for methods whose `supports` depends on them.
         precisions = RUNTIMES[Workload.of(tier.workload).runtime]
-        int8 = getattr(task.family(tier, job.prepared), "deployed_int8", "int8")
+        int8 = int8_of(getattr(task.family(tier, job.prepared), "deployed_int8", "int8"), precisions)
         settings = dict(tier.settings) | {"precisions": precisions, "deployed_int8": int8}
         info = TaskInfo(task.name, task.suite, spec.tier, task.metric, settings)
     kind = load(job.source, job.method_sha256)

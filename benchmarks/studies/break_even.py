@@ -32,7 +32,7 @@ KINDS = ("tokens", "seconds", "joules")
 """Kinds of cost for which a break-even is stated."""
 SHARED = ("supernet", "teacher", "parent", INHERITED, "latency", "calibration")
 """Phases of a ledger that all targets share; every other phase is the targets' own."""
-CONTROLS = ("scratch", "fairseq-transformer", "hand-designed")
+CONTROLS = ("scratch", "standard-transformer", "fairseq-transformer", "hand-designed")
 """Methods that train networks alone."""
 DERIVED = "+"
 """Mark in the names of methods that only convert another run's networks."""

@@ -100,6 +100,11 @@ def calibrate(
     return {key[1:]: LayerRange(*ends[key], *ends[f">{key[1:]}"]) for key in extremes if key.startswith("<")}
 
 
+def count_passes(method: str) -> int:
+    """Return the passes over the batches that a method of ``METHODS`` takes."""
+    return 1 if method == "min-max" else 2
+
+
 def store_ranges(module: nn.Module, ranges: Ranges) -> None:
     """Store activation ranges in an exported network, as a buffer ``RANGE`` ``[4]`` of each layer.
 

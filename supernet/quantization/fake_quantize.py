@@ -313,7 +313,7 @@ class FakeQuantized:
         ranges: of ``supernet.quantization.calibration``, for ``int8s``; batch norms are folded then.
         largest: largest magnitude of an ``int8s`` weight, as ``supernet.quantization.onnx_runtime`` has it.
         runtime: runtime of the deployed network. In ONNX Runtime (``ort``) w4 layers round their
-            activations to int8 in groups; in ``torch`` they do not.
+            activations to int8 in groups; in others they do not.
 
     Attributes:
         net: the network under the last policies of ``select``; in evaluation mode.

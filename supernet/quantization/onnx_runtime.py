@@ -134,9 +134,6 @@ def open_session(graph: bytes, threads: int = 1, profile: str | None = None) -> 
 class Ort(Served):
     """A traced network under a policy, called with tensors; single-threaded by default.
 
-    Attributes:
-        policy: its part that is not fp32.
-
     Args:
         static: ranges of the layers in ``int8s``; ``on_this_machine`` makes them.
         int8_words: embedding tables are in int8.
@@ -159,7 +156,7 @@ class Ort(Served):
         self.policy = lowered(policy) or {}
         if "int8" in self.policy.values() and not checked:
             check_machine()
-        self.traced, self.threads, self.alone = traced, threads, False
+        self.traced, self.threads = traced, threads
         self.graph = traced.under(self.policy, static, int8_words=int8_words)
         self.session = self._session()
         self.inputs = [given.name for given in self.session.get_inputs()]
@@ -167,21 +164,9 @@ class Ort(Served):
     def _session(self, profile: str | None = None) -> Any:
         return open_session(self.graph, self.threads, profile)
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        if self.alone and len(inputs[0]) > 1:
-            return torch.cat([self(*(x[i : i + 1] for x in inputs)) for i in range(len(inputs[0]))])
+    def infer(self, *inputs: Tensor) -> Tensor:
         given = {name: x.numpy() for name, x in zip(self.inputs, inputs, strict=True)}
         y: Tensor = torch.from_numpy(self.session.run(None, given)[0])
-        return y
-
-    def one_by_one(self) -> Ort:
-        """Make ``forward`` run every sample of a batch alone, as it is deployed; return the network."""
-        self.alone = True
-        return self
-
-    def encode(self, tokens: Tensor) -> Tensor:
-        """Return the states ``[B, T, width]`` of a network that was traced as an encoder."""
-        y: Tensor = self(tokens)
         return y
 
     def due(self) -> dict[str, int]:

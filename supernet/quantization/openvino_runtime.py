@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 NAME = "openvino"
 """Name of the runtime in options and signatures."""
+MIXED = ("fp32", STATIC)
+"""Precisions of this runtime that the layers of one network may mix."""
 PRECISIONS = ("fp32", "bf16", STATIC)
-"""Precisions of this runtime; bf16 is one of all layers."""
+"""All precisions of this runtime; bf16 is one of all layers."""
 PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
 """Kinds of executed nodes that multiply."""
 WHOLE = ("u8", "i8")
@@ -65,9 +67,6 @@ class OpenVino(Served):
     Args:
         static: ranges of the layers in ``int8s``.
 
-    Attributes:
-        policy: its part that is not fp32.
-
     Raises:
         ValueError: OpenVINO is not installed, a precision is not one of this runtime, bfloat16 is mixed with
             others, or the processor lacks it.
@@ -105,7 +104,7 @@ class OpenVino(Served):
         )
         self.request = self.compiled.create_infer_request()
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def infer(self, *inputs: Tensor) -> Tensor:
         results = self.request.infer([x.numpy() for x in inputs], share_inputs=True)
         return torch.from_numpy(results[self.compiled.output(0)].copy())
 

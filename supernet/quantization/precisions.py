@@ -21,9 +21,10 @@ import copy
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from supernet.quantization.rounding import stored_bytes
 from supernet.quantization.torch_kernels import (
@@ -35,6 +36,9 @@ from supernet.quantization.torch_kernels import (
     activation_bits,
     refusal,
 )
+
+if TYPE_CHECKING:
+    from supernet.quantization.onnx_trace import Traced
 
 Policy = Mapping[str, str]
 """Name of a layer -> precision."""
@@ -105,11 +109,21 @@ def deployed_precisions(deployed_int8: str, available: Sequence[str]) -> tuple[s
     """Return a runtime's precisions without the INT8 in which a family is not deployed.
 
     Args:
-        deployed_int8: of the family (``ModelFamily.deployed_int8``); dynamic where the runtime lacks it.
+        deployed_int8: of the family (``ModelFamily.deployed_int8``).
         available: precisions of the runtime.
     """
-    deployed = deployed_int8 if deployed_int8 in available else INT8[0]
+    deployed = int8_of(deployed_int8, available)
     return tuple(name for name in available if name not in INT8 or name == deployed)
+
+
+def int8_of(deployed_int8: str, available: Sequence[str]) -> str:
+    """Return the INT8 in which a runtime deploys a family: its own, or the one that the runtime has.
+
+    Args:
+        deployed_int8: of the family (``ModelFamily.deployed_int8``).
+        available: precisions of the runtime.
+    """
+    return next((name for name in (deployed_int8, *INT8) if name in available), deployed_int8)
 
 
 def needs_ranges(policy: Policy | None) -> bool:
@@ -190,7 +204,44 @@ class Fake(nn.Module):
 
 
 class Served(nn.Module):
-    """Base of networks that another runtime than torch computes."""
+    """Base of networks that another runtime than torch computes.
+
+    Attributes:
+        policy: precision of each layer that is not in fp32.
+        traced: the network as it was written to a file.
+        alone: whether every sample of a batch is run alone.
+    """
+
+    policy: dict[str, str]
+    traced: Traced
+    alone = False
+
+    def infer(self, *inputs: Tensor) -> Tensor:
+        """Run the network once on a batch."""
+        raise NotImplementedError
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        if self.alone and len(inputs[0]) > 1:
+            return torch.cat([self(*(x[i : i + 1] for x in inputs)) for i in range(len(inputs[0]))])
+        return self.infer(*inputs)
+
+    def one_by_one(self) -> Self:
+        """Make ``forward`` run every sample of a batch alone, as it is deployed; return the network."""
+        self.alone = True
+        return self
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """Return the states ``[B, T, width]`` of a network that was traced as an encoder."""
+        y: Tensor = self(tokens)
+        return y
+
+    def executed(self, *inputs: Tensor) -> dict[str, int]:
+        """Return kind of kernel -> number of its runs for these inputs, by the runtime's own account."""
+        raise NotImplementedError
+
+    def due(self) -> dict[str, int]:
+        """Return precision -> number of the graph's layers that must run in its kernels."""
+        raise NotImplementedError
 
     def recipe(self) -> dict[str, str]:
         """Return the arithmetic in the form of ``recipe``, with the runtime as ``rt``."""

@@ -17,7 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.measurement import parity
 from benchmarks.measurement.interleaved import MeasurementRejectedError
-from benchmarks.measurement.serving import check_openvino, check_served
+from benchmarks.measurement.serving import check_served
 from benchmarks.studies.deployed_sizes.networks import SizedNetwork
 from supernet.quantization import openvino_runtime
 from supernet.quantization.calibration import calibrate
@@ -105,7 +105,7 @@ def _openvino() -> Runtime:
             traced, static = _traced(network, precision)
             policy = dict.fromkeys(traced.layers, precision) if precision != PLAIN else {}
             served = OpenVino(traced, policy, static=static, threads=threads)
-            check_openvino(served, network.module, _samples(network))
+            check_served(served, network.module, _samples(network))
             return Built(served, len(served.graph))
 
         return build

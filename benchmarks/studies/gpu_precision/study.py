@@ -181,7 +181,7 @@ def time_network(
     """Time a network in all precisions, in turns; those that fail a gate are named with the reason."""
     import torch
 
-    from benchmarks.measurement.interleaved import TimedRequest, time_interleaved
+    from benchmarks.measurement.interleaved import TimedRequest, quiesced, time_interleaved
     from benchmarks.stats.quantiles import ratio
     from benchmarks.studies.gpu_precision.compiled import Compiled
 
@@ -191,13 +191,15 @@ def time_network(
     built: dict[str, Compiled] = {}
     failed = []
     module, inputs = module.to(device), inputs.to(device)
-    with torch.inference_mode():
-        expected = module(inputs).float()
-    for precision in PRECISIONS:
-        try:
-            built[precision] = Compiled.of(module, precision, inputs, expected)
-        except (MeasurementRejectedError, ValueError) as error:
-            failed.append(TimedOnGpu(name, batch, precision, failed=str(error)))
+    with quiesced(None):  # graphs keep the arithmetic under which they were recorded
+        with torch.inference_mode():
+            expected = module(inputs).float()
+        for precision in PRECISIONS:
+            try:
+                built[precision] = Compiled.of(module, precision, inputs, expected)
+            except (MeasurementRejectedError, ValueError, RuntimeError) as error:
+                reason = str(error).strip().partition("\n")[0][:200]
+                failed.append(TimedOnGpu(name, batch, precision, failed=reason))
     plain = PRECISIONS[0]
     if plain not in built:
         reason = f"{plain} failed, so there is nothing to compare with"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from baselines.int8_uniform import static_instead
 from benchmarks.api import BudgetExhausted, Skip, TaskInfo, UsageError
 from benchmarks.conformance.observations import LIMIT_MS
 from benchmarks.hardware import profiles
@@ -31,11 +32,12 @@ from benchmarks.verification import rerun
 from simq.archive import MIN_VARIED, Archive
 from simq.genome import JointSpace, precision_units
 from simq.int8_fallback import UniformInt8Fallback, fall_back
-from simq.methods import JointSearch, LinasMethod, UniformBf16, UniformFp32, UniformInt8
+from simq.methods import JointSearch, LinasMethod, UniformBf16, UniformFp32, UniformInt8, missing_precision
 from simq.shared_supernet import JointSupernet, inherit_supernet, reserved_tokens, scale_advice
+from supernet import elastic
 from supernet.export import load
-from supernet.quantization.calibration import stored_ranges
-from supernet.quantization.precisions import uniform_int8, units
+from supernet.quantization.calibration import METHODS, count_passes, stored_ranges
+from supernet.quantization.precisions import STATIC, int8_of, uniform_int8, units
 from supernet.space import layered_space
 from supernet.vit import ViTConfig, ViTFamily
 
@@ -149,11 +151,15 @@ def test_an_alphabet_has_the_int8_in_which_a_family_is_deployed() -> None:
         (method.name, task.name, runtime): joint_space(method, task, runtime).alphabet
         for method in (LinasMethod, UniformInt8)
         for task in (digits, digits_resnet)
-        for runtime in ("torch", "ort")
+        for runtime in RUNTIMES
     }
     assert found == {
         ("linas", "vision-digits", "torch"): ("fp32", "bf16", "int8", "w4"),
         ("linas", "vision-digits", "ort"): ("fp32", "int8", "w4"),
+        ("linas", "vision-digits", "openvino"): ("fp32", "int8s"),
+        ("linas", "vision-digits-resnet", "openvino"): ("fp32", "int8s"),
+        ("uniform-int8", "vision-digits", "openvino"): ("int8s",),
+        ("uniform-int8", "vision-digits-resnet", "openvino"): ("int8s",),
         ("linas", "vision-digits-resnet", "torch"): ("fp32", "bf16", "int8", "w4"),
         ("linas", "vision-digits-resnet", "ort"): ("fp32", "int8s", "w4"),
         ("uniform-int8", "vision-digits", "torch"): ("int8",),
@@ -161,6 +167,39 @@ def test_an_alphabet_has_the_int8_in_which_a_family_is_deployed() -> None:
         ("uniform-int8", "vision-digits-resnet", "torch"): ("int8",),
         ("uniform-int8", "vision-digits-resnet", "ort"): ("int8s",),
     }
+
+
+@pytest.mark.parametrize(("runtime", "wanted"), [("torch", "int8"), ("ort", "int8"), ("openvino", "int8s")])
+def test_a_control_of_int8_needs_either_kind_and_follows_the_runtime(runtime: str, wanted: str) -> None:
+    precisions = RUNTIMES[runtime]
+    settings = {"precisions": precisions, "deployed_int8": int8_of("int8", precisions)}
+    task = TaskInfo("vision-digits", "simq", "check", "accuracy", settings)
+    assert settings["deployed_int8"] == wanted and missing_precision("int8", task) is None
+    assert (static_instead(task) is not None) == (wanted == "int8s")
+    missing = missing_precision("w4", task)
+    assert (missing is not None) == (runtime == "openvino")
+
+
+@pytest.mark.parametrize("task", [digits, digits_resnet])
+def test_a_search_runs_in_openvino(task: VisionTask, tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="needs the extra openvino")
+    bench = Bench(task, tmp_path, 60_000, "openvino")
+    leader = bench.lab("leader")
+    (made,) = JointSupernet().search(leader)
+    lab = bench.following("follower", leader, made)
+    lab.options = Options(UniformInt8.options, {"population": 4})
+    found = list(UniformInt8().search(lab))
+    assert [c.target for c in found] == list(lab.limits)
+    assert all(set(c.policy.values()) == {STATIC} for c in found)
+    assert lab.probe(found[0].architecture, found[0].policy) > 0
+
+
+@pytest.mark.parametrize("task", [cifar10, cifar10_resnet])
+def test_tiers_of_openvino_differ_from_small_in_the_runtime_alone(task: VisionTask) -> None:
+    small, other = (task.tier(name, "cpu") for name in ("small", "openvino"))
+    assert dict(other.workload) == dict(small.workload) | {"runtime": "openvino"}
+    assert (other.budget, other.recipe, other.space) == (small.budget, small.recipe, small.space)
+    assert other.sha256 != small.sha256 and task.tier("openvino", "cuda").workload["runtime"] == "torch"
 
 
 def counted(lab: BenchLab) -> dict[str, float]:
@@ -243,7 +282,35 @@ def test_tokens_that_statistics_would_use_up_are_refused(tmp_path: Path) -> None
     share = 1 - reserved_tokens(enough, enough.supernet()) / enough.budget.total("tokens")
     assert 0.1 <= share < 0.3
     bench.allowance["evaluations"] *= 100
-    assert "no scale_advice --budget-scale helps" in scale_advice(bench.lab("never"), lab.supernet())
+    assert scale_advice(bench.lab("never"), lab.supernet()).startswith("no --budget-scale helps")
+
+
+@pytest.mark.parametrize("task", [digits, digits_resnet])
+@pytest.mark.parametrize("rule", METHODS)
+def test_static_searches_calibrate_by_the_rule_that_is_asked_for(
+    task: VisionTask, rule: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Networks without batch norms keep training batches for this, too, and each pass is paid."""
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    monkeypatch.setattr(ViTFamily, "deployed_int8", STATIC)
+    rules, calibrate = list[str](), elastic.calibrate
+    monkeypatch.setattr(elastic, "calibrate", lambda *a: rules.append(a[2]) or calibrate(*a))
+    bench = Bench(task, tmp_path, 60_000, "ort")
+    leader = bench.lab("leader")
+    (made,) = JointSupernet().search(leader)
+    lab = bench.following("follower", leader, made)
+    lab.options = Options(UniformInt8.options, {"population": 4, "ranges": rule})
+    found = list(UniformInt8().search(lab))
+    assert [c.target for c in found] == list(lab.limits) and rules and set(rules) == {rule}
+    assert lab.ledger.spent("tokens") <= lab.budget.total("tokens")
+    assert all(stored_ranges(load(c.path)[0]) and set(c.policy.values()) == {STATIC} for c in found)
+    net = inherit_supernet(bench.following("again", leader, made))
+    assert len(net.statistics_batches) == 4
+    once = net.calibration_cost
+    net.ranges = rule
+    assert net.calibration_cost == once * count_passes(rule) and count_passes(rule) == (
+        1 if rule == "min-max" else 2
+    )
 
 
 def test_energy_is_a_probe_that_names_its_source_and_is_repeated(tmp_path: Path, monkeypatch: Any) -> None:

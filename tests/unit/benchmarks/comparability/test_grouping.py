@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks import identity
 from benchmarks.api import UsageError
 from benchmarks.comparability import grouping, run_summary
 from benchmarks.records.canonical import canonical
@@ -135,6 +138,20 @@ def test_methods_of_different_options_never_share_a_label(
     assert len(grouping.latest(runs)) == 6
     alone = grouping.labels(runs[:3])
     assert len({*alone.values()}) == 1
+
+
+def test_sources_that_are_declared_equal_share_a_label_and_the_last_run_of_a_seed_counts() -> None:
+    declared = tomllib.loads((Path(identity.__file__).parent / "equivalences.toml").read_text("utf-8"))
+    entries = [entry for entry in declared["method"] if "device" not in entry]
+    assert len(entries) > 10
+    for entry in entries:
+        old = with_spec(fake("hat", 1), method_sha256=entry["old"]) | {"id": "old"}
+        new = with_spec(fake("hat", 1), method_sha256=entry["new"]) | {"id": "new"}
+        new["provenance"] = {**new["provenance"], "ended": "2099-01-01T00:00:00+00:00"}
+        runs = [summary(old), summary(new)]
+        assert runs[0].source != runs[1].source and runs[0].code == runs[1].code
+        assert set(grouping.labels(runs).values()) == {"hat"}
+        assert [run.id for run in grouping.latest(runs)] == ["new"]
 
 
 def test_methods_of_different_sources_never_share_a_label() -> None:

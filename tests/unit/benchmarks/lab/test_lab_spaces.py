@@ -113,6 +113,21 @@ def test_searches_go_to_the_homogeneous_space_where_asked(lab: BenchLab, method:
     assert lab.accept(candidate)
 
 
+@pytest.mark.parametrize("method", [HAT, HATSandwich, MosLayer, MosNeuron])
+@pytest.mark.parametrize("share", [None, 0.2, 0.8])
+def test_winners_are_trained_on_the_share_that_is_asked_for(
+    lab: BenchLab, method: type, share: float | None
+) -> None:
+    defaults = {option.name: option.default for option in method.options}
+    lab.options = {**defaults, "space": "homogeneous", "share": share}
+    assert len([*method().search(lab)]) == 2
+    retrained, trained = (lab.ledger.booked(phase, "tokens") for phase in ("retrain", "supernet"))
+    expected = lab.task.settings["retrain_share"] if share is None else share
+    each = lab.recipe.batch_tokens / ALLOWANCE["tokens"]
+    assert retrained / ALLOWANCE["tokens"] == pytest.approx(expected, abs=3 * each)
+    assert retrained + trained == pytest.approx(ALLOWANCE["tokens"], rel=6 * each)
+
+
 def test_a_tier_without_homogeneous_encoders_refuses_that_choice(lab: BenchLab) -> None:
     settings = {k: v for k, v in lab.task.settings.items() if k != "autodistil"}
     lab.task = replace(lab.task, settings=settings)

@@ -247,7 +247,7 @@ def test_networks_that_the_runtime_cannot_serve_are_refused() -> None:
         serving.serve(module, None, ENCODER, "cuda")
     with pytest.raises(ValueError, match="step by step"):
         serving.serve(module, None, dataclasses.replace(ENCODER, steps=3))
-    with pytest.raises(ValueError, match="runtime 'onnx': choose one of torch, ort"):
+    with pytest.raises(ValueError, match="runtime 'onnx': choose one of torch, ort, openvino"):
         Workload.of({"source_len": 4, "steps": 0, "beam": 1, "runtime": "onnx"})
 
 
@@ -290,3 +290,37 @@ def test_images_with_a_text_are_served_too() -> None:
     torch.testing.assert_close(workload.run(made, x), workload.run(module, x), rtol=1e-4, atol=1e-4)
     low = serving.serve_checked(module, dict.fromkeys(units(module), "int8"), workload)
     assert 0 < parity.check_distance(workload.run(low, x), workload.run(module, x)) < 0.1
+
+
+def test_openvino_serves_images_static_and_in_float32() -> None:
+    pytest.importorskip("openvino", reason="needs the extra openvino")
+    module, pixels = copy.deepcopy(residual_network()), digits_of_trained()[0]
+    workload = Workload(17, 0, 1, image=8, channels=1, runtime="openvino")
+    store_ranges(module, calibrate(module, [[pixels[:256]]]))
+    policy = dict.fromkeys(units(module), "int8s")
+    made, plain = (serving.serve_checked(module, one, workload) for one in (policy, None))
+    found = latency.measure_latency(
+        made, plain, workload, "cpu", Profile("here", "cpu", 1), plain=plain, min_n=8
+    )
+    assert all(told in found["signature"] for told in ("rt:openvino-", "prec:int8s|", "mode:graph"))
+    asked = serving.scoring_module(module, policy, workload)
+    with torch.inference_mode():
+        assert parity.check_distance(asked(pixels[1200:]), module(pixels[1200:])) < 0.1
+        alone = torch.cat([made(pixels[i : i + 1]) for i in range(1200, 1208)])
+        torch.testing.assert_close(asked(pixels[1200:1208]), alone)
+    with pytest.raises(ValueError, match="OpenVINO has no kernel for int8"):
+        serving.serve(module, dict.fromkeys(units(module), "int8"), workload)
+
+
+def test_openvino_serves_encoders_with_heads_beside_it() -> None:
+    pytest.importorskip("openvino", reason="needs the extra openvino")
+    module, workload = bert(), dataclasses.replace(ENCODER, runtime="openvino")
+    x = torch.randint(5, 60, (4, 9))
+    policy = dict.fromkeys(units(module), "int8s")
+    store_ranges(module, calibrate(module, [[x]]))
+    serving.serve_checked(module, policy, workload)
+    served = serving.scoring_module(module, policy, workload)
+    with torch.no_grad():
+        assert 0 < parity.check_distance(served(x), module(x)) < 0.3
+        exact = serving.scoring_module(module, None, workload)
+        torch.testing.assert_close(exact(x), module(x), rtol=1e-3, atol=1e-4)

@@ -20,6 +20,7 @@ from tests.unit.benchmarks.studies.test_deployed_sizes import tiny_bert, tiny_vi
 def test_rowwise_layers_are_near_float32(kind: type[layers.RowwiseLinear], error: float, rows: int) -> None:
     random = torch.Generator().manual_seed(rows)
     layer = nn.Linear(64, 48).requires_grad_(False)
+    layer.weight.normal_(0, 0.1, generator=random)
     x = torch.randn(2, rows, 64, generator=random) * torch.tensor([[[1.0]], [[300.0]]])
     expected, outputs = layer(x), kind(layer)(x.bfloat16()).float()
     for ours, theirs in zip(outputs, expected, strict=True):  # each by its own scale
@@ -75,6 +76,17 @@ def test_tiny_networks_go_through_the_whole_study(monkeypatch: pytest.MonkeyPatc
         assert timed[name, 1, "int8"]["kernels"] == timed[name, 1, "fp8"]["kernels"] > 0
     assert [s["kernels"] for s in outcome.facts["stacks"]] == [0, 0, study.DEPTH, study.DEPTH]
     assert {"md", "json", "png", "svg"} == set(to_files("gpu-precision", outcome, None, None))
+
+
+def test_a_precision_that_the_gpu_refuses_loses_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: object, x: Tensor, scale: Tensor) -> Tensor:
+        raise RuntimeError("CUDA error: no kernel image\nCompile with TORCH_USE_CUDA_DSA")
+
+    monkeypatch.setattr(layers.Fp8Rows, "product", refuse)
+    network = nn.Sequential(nn.Linear(32, 32)).eval().requires_grad_(False)
+    timed = study.time_network("one layer", network, torch.randn(2, 32), "cpu", 8, 5.0)
+    failed = {t.precision: t.failed for t in timed if t.failed}
+    assert failed == {"fp8": "CUDA error: no kernel image"} and len(timed) == 4
 
 
 def test_a_precision_without_kernels_is_named() -> None:

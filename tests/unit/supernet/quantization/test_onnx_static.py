@@ -207,7 +207,11 @@ def test_files_are_valid_and_small() -> None:
 
 def test_alphabets_of_published_runs_keep_their_order() -> None:
     found = {runtime: deployed_precisions("int8", names) for runtime, names in RUNTIMES.items()}
-    assert found == {"torch": ("fp32", "bf16", "int8", "w4"), "ort": ("fp32", "int8", "w4")}
+    assert found == {
+        "torch": ("fp32", "bf16", "int8", "w4"),
+        "ort": ("fp32", "int8", "w4"),
+        "openvino": ("fp32", STATIC),
+    }
     assert deployed_precisions(STATIC, RUNTIMES["torch"]) == found["torch"]
     assert deployed_precisions(STATIC, RUNTIMES["ort"]) == ("fp32", STATIC, "w4")
 

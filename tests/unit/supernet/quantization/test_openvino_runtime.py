@@ -26,10 +26,10 @@ def test_the_same_file_runs_in_both_runtimes(subject: object) -> None:
     static = onnx_runtime.on_this_machine(calibrate(net, [[pixels[:256]]]))
     traced = onnx_trace.trace(net, [pixels[:2]], fold=True)
     samples = [[pixels[i : i + 1]] for i in range(1200, 1216)]
-    assert serving.check_openvino(OpenVino(traced), net, samples) < 1e-4
+    assert serving.check_served(OpenVino(traced), net, samples) < 1e-4
     policy = dict.fromkeys(units(net), STATIC)
     ours, theirs = OpenVino(traced, policy, static=static), onnx_runtime.Ort(traced, policy, static=static)
-    apart = serving.check_openvino(ours, net, samples)
+    apart = serving.check_served(ours, net, samples)
     assert 1e-3 < apart < 0.2
     outputs, expected = (torch.cat([served(*sample) for sample in samples]) for served in (ours, theirs))
     exact = torch.cat([net(*sample) for sample in samples])
@@ -45,7 +45,7 @@ def test_kernels_that_did_not_run_are_refused(monkeypatch: pytest.MonkeyPatch) -
     served = OpenVino(traced, dict.fromkeys(units(net), STATIC), static=static)
     monkeypatch.setattr(served, "executed", OpenVino(traced).executed)
     with pytest.raises(MeasurementRejectedError, match="in OpenVINO, 0 int8s kernels ran"):
-        serving.check_openvino(served, net, [[pixels[:1]]])
+        serving.check_served(served, net, [[pixels[:1]]])
 
 
 def test_precisions_without_a_kernel_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
