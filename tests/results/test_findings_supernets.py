@@ -270,27 +270,49 @@ class Fronts:
         return f"{steps[0]:+.2f} to {steps[-1]:+.2f}"
 
 
-def prose() -> dict[str, dict[int, Any]]:
-    """Method -> seed -> record of the tier ``front`` on technical prose."""
+def of_front(task: str) -> dict[str, dict[int, Any]]:
+    """Method -> seed -> record of the tier ``front``."""
     records: dict[str, dict[int, Any]] = {}
-    for path in (ROOT / "results" / "records" / "mt-libreoffice-en-de").rglob("*.json"):
+    for path in (ROOT / "results" / "records" / task / "nvidia-h200.v1").rglob("*.json"):
         record = json.loads(path.read_text("utf-8"))
-        records.setdefault(record["spec"]["method"], {})[record["spec"]["seed"]] = record
+        if record["spec"]["tier"] == "front":
+            records.setdefault(record["spec"]["method"], {})[record["spec"]["seed"]] = record
     return records
 
 
+def means_over_limits(records: dict[str, dict[int, Any]]) -> dict[str, dict[int, float]]:
+    """Method -> seed -> mean BLEU of its winners at the five limits."""
+    means: dict[str, dict[int, float]] = {}
+    for method, seeds in records.items():
+        for seed, record in seeds.items():
+            winners = [winner.product for _, _, winner in select_winners([record])]
+            assert len(winners) == 5
+            means.setdefault(method, {})[seed] = float(np.mean([bleu_of(winner) for winner in winners]))
+    return means
+
+
+def test_figures_on_baselines_that_spend_little_follow_from_their_records() -> None:
+    means = means_over_limits(of_front("mt-multi30k-en-de"))
+
+    def mean(method: str) -> str:
+        return f"{np.mean([*means[method].values()]):.1f}"
+
+    low, high = (f"{value:.1f}" for value in sorted(means["bignas"].values()))
+    assert {len(means[method]) for method in ("hat-sandwich", "scratch", "hat")} == {6}
+    figures = [
+        f"`matformer` has {mean('matformer')} ({len(means['matformer'])} seeds)",
+        f"{mean('lts')} ({len(means['lts'])})",
+        f"{mean('hat-sandwich')} of plain sharing, {mean('scratch')} of `scratch` and {mean('hat')} of HAT (6 each)",
+        f"has {low} and {high}",
+    ]
+    text = section("* **Baselines that spend little", "* Plain sharing's winners")
+    assert quoted_beside(text, figures) == set()
+
+
 def test_figures_on_technical_prose_follow_from_its_records() -> None:
-    records = prose()
+    records = of_front("mt-libreoffice-en-de")
     assert {method: len(seeds) for method, seeds in records.items() if len(seeds) != 6} == {"scratch": 4}
-    means = {
-        method: {
-            seed: float(np.mean([bleu_of(winner.product) for _, _, winner in select_winners([record])]))
-            for seed, record in seeds.items()
-        }
-        for method, seeds in records.items()
-    }
-    for seeds in records.values():
-        assert all(len([*select_winners([record])]) == 5 for record in seeds.values())
+    means = means_over_limits(records)
 
     def apart(method: str, other: str) -> str:
         return shown([means[method][seed] - means[other][seed] for seed in means[method] if seed in means[other]])
@@ -314,7 +336,7 @@ def test_figures_on_technical_prose_follow_from_its_records() -> None:
         sorted(c["valid"]["loss"] for c in record["candidates"] if c["origin"] == "inherited")
         for record in records["random-search"].values()
     ]
-    text = section("* **On technical prose", "* Plain sharing's winners")
+    text = section("* **On technical prose", "* **Baselines that spend little")
     assert quoted_beside(text, figures) == set()
 
 

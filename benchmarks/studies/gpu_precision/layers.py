@@ -17,8 +17,8 @@ from benchmarks.measurement.operator_counter import OperatorCounter
 
 MULTIPLE = 16
 """Widths that the kernels of both precisions take are multiples of this."""
-INT8_ROWS = 32
-"""Rows that int8's kernel is given at least; it refuses 16 and fewer."""
+FEWEST_ROWS = 32
+"""Rows that a kernel is given at least; int8's refuses 16 and fewer."""
 INT8_LARGEST, FP8_LARGEST = 127.0, 448.0
 SMALLEST = 1e-12
 """Least scale of a row, so that rows of zeros divide by something."""
@@ -58,8 +58,11 @@ class RowwiseLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
+        count = len(rows)
+        if count < FEWEST_ROWS:
+            rows = F.pad(rows, (0, 0, 0, FEWEST_ROWS - count))
         scale = self.scales(rows)
-        y = self.product(self.rounded(rows.float() / scale), scale)
+        y = self.product(self.rounded(rows.float() / scale), scale)[:count]
         if self.bias is not None:
             y = y + self.bias
         return y.reshape(*x.shape[:-1], y.shape[-1])
@@ -74,10 +77,7 @@ class Int8Rows(RowwiseLinear):
         return x.round().to(torch.int8)
 
     def product(self, x: Tensor, scale: Tensor) -> Tensor:
-        count = len(x)
-        if count < INT8_ROWS:
-            x = F.pad(x, (0, 0, 0, INT8_ROWS - count))
-        sums = torch._int_mm(x, self.weight.T)[:count]
+        sums = torch._int_mm(x, self.weight.T)
         return (sums.float() * scale * self.scale).bfloat16()
 
 
