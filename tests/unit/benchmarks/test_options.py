@@ -221,7 +221,11 @@ def test_the_list_of_methods_shows_every_option(capsys: pytest.CaptureFixture[st
         assert part in line
     list_command.run(Namespace(what="methods", json=True))
     listed = {row["name"]: row["options"] for row in json.loads(capsys.readouterr().out)}
-    assert listed["scratch"] == [] and [option["name"] for option in listed["hat"]] == ["after", "space"]
+    assert listed["scratch"] == [] and [option["name"] for option in listed["hat"]] == [
+        "after",
+        "space",
+        "share",
+    ]
     assert listed["hat"][0] == {
         "name": "after",
         "type": "str",
