@@ -7,7 +7,10 @@ it. OpenVINO has no kernels for the operators of dynamic int8 and of W4 in these
 
 from __future__ import annotations
 
+import ctypes
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -55,6 +58,27 @@ def version() -> str:
     return f"{NAME}-{needed().__version__.partition('-')[0]}"
 
 
+class _SignalStack(ctypes.Structure):
+    """Stack on which a thread's signal handlers run: ``stack_t`` of sigaltstack(2)."""
+
+    _fields_ = (("place", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@contextmanager
+def signal_stack_kept() -> Iterator[None]:
+    """Keep this thread's stack for signal handlers, which OpenVINO exchanges while it compiles a network.
+
+    It frees its own with the network, and of two networks leaves the freed one in place: a handler would run
+    on memory that is gone, and Ctrl-C end the process with a segmentation fault.
+    """
+    libc, before = ctypes.CDLL(None), _SignalStack()
+    libc.sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        libc.sigaltstack(ctypes.byref(before), None)
+
+
 def has_bf16() -> bool:
     """Return whether this processor computes bfloat16."""
     capabilities = needed().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -93,16 +117,17 @@ class OpenVino(Served):
         self.traced, self.bf16 = traced, used == {"bf16"}
         self.graph = traced.under({} if self.bf16 else self.policy, static)
         core = needed().Core()
-        self.compiled = core.compile_model(
-            core.read_model(self.graph),
-            "CPU",
-            {
-                "INFERENCE_NUM_THREADS": threads,
-                "NUM_STREAMS": 1,
-                "INFERENCE_PRECISION_HINT": "bf16" if self.bf16 else "f32",
-            },
-        )
-        self.request = self.compiled.create_infer_request()
+        with signal_stack_kept():
+            self.compiled = core.compile_model(
+                core.read_model(self.graph),
+                "CPU",
+                {
+                    "INFERENCE_NUM_THREADS": threads,
+                    "NUM_STREAMS": 1,
+                    "INFERENCE_PRECISION_HINT": "bf16" if self.bf16 else "f32",
+                },
+            )
+            self.request = self.compiled.create_infer_request()
 
     def infer(self, *inputs: Tensor) -> Tensor:
         results = self.request.infer([x.numpy() for x in inputs], share_inputs=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -11,6 +12,7 @@ from benchmarks.measurement import serving
 from benchmarks.measurement.interleaved import MeasurementRejectedError
 from supernet.quantization.calibration import calibrate
 from supernet.quantization.precisions import STATIC, units
+from tests import ROOT
 from tests.unit.supernet.quantization.trained import digits, residual_network, vision_transformer
 
 pytest.importorskip("onnx", reason="needs the extra onnx")
@@ -67,3 +69,34 @@ def test_precisions_without_a_kernel_are_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(ValueError, match=r"pip install 'supernet-bench\[openvino\]'"):
         OpenVino(traced)
+
+
+SIGNALLED = """
+import os, signal, sys
+import torch
+from torch import nn
+from supernet.quantization.onnx_trace import trace
+from supernet.quantization.openvino_runtime import OpenVino
+order = [int(word) for word in sys.argv[1:]]
+x = torch.zeros(2, 8)
+networks = {n: OpenVino(trace(nn.Linear(8, 8), [x])) for n in sorted(order)}
+for network in networks.values():
+    network(x)
+for number in order:
+    del networks[number]
+    network = None
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        raise SystemExit("no signal")
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("order", ["0 1 2", "2 1 0", "1 2 0"])
+def test_signals_are_handled_after_networks_have_gone_in_any_order(order: str) -> None:
+    """OpenVINO leaves a thread a stack for signals that it has freed."""
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, *order.split()], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "interrupted\n" * 3), done.stderr[-500:]
