@@ -20,6 +20,7 @@ from benchmarks.records.selection import headline_candidates
 from benchmarks.records.study_files import StudyOutcome
 from benchmarks.stats import intervals
 from benchmarks.stats.quantities import FIGURES
+from benchmarks.studies.interval_text import ratio_verdict
 from benchmarks.studies.published_winners import (
     NONE_OMITTED,
     OmittedRecords,
@@ -281,6 +282,4 @@ def spread(seeds: Sequence[TimedWinner], name: str, form: str) -> str:
 
 def verdict(seeds: Sequence[TimedWinner]) -> str:
     """Return the verdict of ``RULE`` on one method at one size."""
-    if all(timing.high < 1 for timing in seeds):
-        return "faster"
-    return "slower" if all(timing.low > 1 for timing in seeds) else "undecided"
+    return ratio_verdict(min(timing.low for timing in seeds), max(timing.high for timing in seeds))

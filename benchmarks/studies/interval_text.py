@@ -1,4 +1,4 @@
-"""Text of a mean over replicates with its interval, for the tables of studies."""
+"""Texts of intervals for the tables of studies: a mean over replicates, and the verdict on a ratio."""
 
 from __future__ import annotations
 
@@ -24,3 +24,11 @@ def interval_text(
     if interval.low is None or interval.high is None or interval.low == interval.high:
         return f"{interval.mean:{form}}"
     return f"{interval.mean:{form}} [{max(low, interval.low):{form}}, {min(high, interval.high):{form}}]"
+
+
+def ratio_verdict(low: float, high: float) -> str:
+    """Return ``faster`` where the interval of a ratio of latencies lies below 1, ``slower`` above, else
+    ``undecided``."""
+    if high < 1:
+        return "faster"
+    return "slower" if low > 1 else "undecided"

@@ -44,6 +44,7 @@ def draw(networks: Sequence[TimedOnGpu], stacks: Sequence[TimedOnGpu]) -> Drawin
     panels[0].set_xscale("log")
     style.label_logarithmic(panels[0].xaxis, [t.ratio for t in shown if t in networks])
     panels[0].axvline(1, color=style.INK, linewidth=0.8)
+    panels[0].set_xlabel("latency / bfloat16's", color=style.INK)
     panels[0].set_title("networks", fontsize=10, loc="left", color=style.INK)
     for axes, count in zip(panels[1:], rows, strict=True):
         ours = [t for t in shown if t in stacks and t.batch == count]
@@ -54,7 +55,8 @@ def draw(networks: Sequence[TimedOnGpu], stacks: Sequence[TimedOnGpu]) -> Drawin
         axes.set_xticks(ticks, [f"{tick}" for tick in ticks], rotation=45)
         axes.minorticks_off()
         axes.axhline(1, color=style.INK, linewidth=0.8)
-        axes.set_title(f"linear layers by width, {count:,} rows", fontsize=10, loc="left", color=style.INK)
+        axes.set_title(f"linear layers, {count:,} rows", fontsize=10, loc="left", color=style.INK)
+        axes.set_xlabel("width", color=style.INK)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="upper left", bbox_to_anchor=(0.0, 0.94), ncols=len(labels), fontsize=9.5,

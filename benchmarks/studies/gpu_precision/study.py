@@ -18,6 +18,7 @@ from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.records.study_files import StudyOutcome
 from benchmarks.stats.quantiles import DISTURBED
 from benchmarks.stats.rounding import six_digits
+from benchmarks.studies.interval_text import ratio_verdict
 from benchmarks.tasks.datasets import Say
 
 if TYPE_CHECKING:
@@ -71,9 +72,7 @@ class TimedOnGpu:
     @property
     def verdict(self) -> str:
         """Verdict of ``RULE``."""
-        if self.high < 1:
-            return "faster"
-        return "slower" if self.low > 1 else "undecided"
+        return ratio_verdict(self.low, self.high)
 
 
 def run(folder: Path | None, say: Say = lambda line: None) -> StudyOutcome:
