@@ -64,13 +64,9 @@ class Claim:
     against_options: OptionValues = field(default_factory=dict)
     measure: str = ""
     limit: float | None = None
-    relative: bool = False
-    """The effect is method / against - 1, in per cent."""
     value: float | None = None
     confounded: str = ""
     """Differences between the two methods other than the one that the claim is about."""
-    needs: str = ""
-    """Condition for a run to count, in words; empty if scored networks are enough."""
     untested: str = ""
     """Reason why no design here tests the claim; empty where one does."""
     remark: str = ""

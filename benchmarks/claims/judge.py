@@ -50,7 +50,7 @@ from benchmarks.claims.hypotheses import (
     claims,
     compare_with_margin,
 )
-from benchmarks.claims.measures import COST, MEASURES, MeasuredFigure
+from benchmarks.claims.measures import MEASURES, MeasuredFigure
 from benchmarks.comparability import grouping, run_summary
 from benchmarks.comparability.run_summary import RunSummary
 from benchmarks.records import selection
@@ -108,8 +108,8 @@ def _pairs(claim: Claim, group: Sequence[RunSummary]) -> _Pairs | None:
     effects: dict[int, float] = {}
     for seed, pair in figures.items():
         x, y = (_mean(figure, parts) for figure in pair)
-        if x is not None and y is not None and not (claim.relative and y == 0):
-            effects[seed] = 100 * (x / y - 1) if claim.relative else x - y
+        if x is not None and y is not None:
+            effects[seed] = x - y
     both = (ours, theirs) if claim.against else (ours,)
     return _Pairs(effects, {seed: tuple(runs[seed].id for runs in both) for seed in effects}, parts)
 
@@ -170,8 +170,8 @@ def _untested(claim: Claim, run: RunSummary, pairs: _Pairs) -> Evidence:
     """Return evidence on a claim whose first look has not been reached."""
     seeds = [seed for seed in pairs.effects if seed <= claim.n]
     why = f"{len(seeds)} of {claim.n} paired seeds"
-    if claim.needs or not pairs.effects:
-        why += f" with {claim.needs or 'what this claim needs'}"
+    if not pairs.effects:
+        why += " with what this claim needs"
     return _evidence(run, pairs, seeds, verdict=NOT_TESTED, why=why)
 
 
@@ -309,7 +309,7 @@ def compared(group: Sequence[RunSummary], named: Mapping[str, str]) -> dict[Key,
             continue
         evidence = in_group(family, group)
         for claim in family:
-            shared = claim.measure == "quality" and claim.against and claim.limit and not claim.relative
+            shared = claim.measure == "quality" and claim.against and claim.limit
             if shared and not claim.margin and claim.id in evidence and evidence[claim.id].looks:
                 judged = evidence[claim.id]
                 ours, theirs = (named.get(name, "") for name in judged.records[:2])
@@ -326,7 +326,6 @@ def command_for(claim: Claim, profile: str, seeds: int) -> str:
     arms = [(claim.method, claim.method_options)]
     arms += [(claim.against, claim.against_options)] if claim.against else []
     together = [arms] if claim.method != claim.against else [[arm] for arm in arms]
-    alone = ["--jobs", "1"] if claim.measure == "seconds-per-token" else []
     commands = []
     for methods in together:
         words = ["supernet-bench", "run", claim.suite, "--task", claim.task, "--tier", claim.tier]
@@ -334,14 +333,14 @@ def command_for(claim: Claim, profile: str, seeds: int) -> str:
         for name, options in methods:
             for key, value in options.items():
                 words += ["--option", f"{name}.{key}={value}"]
-        commands.append(shlex.join([*words, *alone, "--seeds", str(seeds)]))
+        commands.append(shlex.join([*words, "--seeds", str(seeds)]))
     return " && ".join(commands)
 
 
 def measured(record: Record, of: Sequence[Claim] | None = None) -> run_summary.Measured | None:
     """Return the figures of a record that claims (default: all) are about; None if no claim is about it.
 
-    A run with a network that has not learnt (``selection.has_learnt``) has no figure but its cost.
+    A run with a network that has not learnt (``selection.has_learnt``) has no figure.
     """
     spec = record["spec"]
     registered = (
@@ -352,10 +351,7 @@ def measured(record: Record, of: Sequence[Claim] | None = None) -> run_summary.M
         return None
     measures = {(claim.measure, claim.limit) for claim in about}
     ranked = all(map(selection.has_learnt, record["candidates"]))
-    return {
-        (name, limit): MEASURES[name](record, limit) if ranked or name == COST else None
-        for name, limit in measures
-    }
+    return {(name, limit): MEASURES[name](record, limit) if ranked else None for name, limit in measures}
 
 
 @lru_cache(maxsize=256)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.records import selection
-from benchmarks.records.phases import without_trial
 from benchmarks.records.record import Candidate, Record
 from benchmarks.records.text import sanitize
 from benchmarks.stats import pareto
@@ -102,23 +101,6 @@ def _hypervolume(record: Record, limit: float | None) -> float | None:
     return pareto.hypervolume(pairs, selection.reference_point(record["spec"]["task"])) if pairs else None
 
 
-def _seconds_per_token(record: Record, limit: float | None) -> float | None:
-    """Return seconds a token of supernet training; None if the run shared its machine with others."""
-    if record["provenance"].get("jobs", 1) != 1:
-        return None
-    spent = {
-        kind: sum(
-            e["amount"]
-            for e in record["ledger"]["entries"]
-            if (without_trial(e["phase"]), e["kind"]) == ("supernet", kind)
-        )
-        for kind in ("seconds", "tokens")
-    }
-    return spent["seconds"] / spent["tokens"] if all(spent.values()) else None
-
-
-COST = "seconds-per-token"
-"""Measure that no network's quality is part of."""
 MEASURES: dict[str, Callable[[Record, float | None], MeasuredFigure | None]] = {
     "quality": _quality,
     "inherited": _inherited,
@@ -127,6 +109,5 @@ MEASURES: dict[str, Callable[[Record, float | None], MeasuredFigure | None]] = {
     "absolute-gap-at-each": _gap_at_each,
     "glue": _glue,
     "hypervolume": _hypervolume,
-    COST: _seconds_per_token,
 }
 """Name in ``claims.toml`` -> function of a record and a limit (None: no limit); None if it has no figure."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from benchmarks.api import UsageError
-from benchmarks.cli import bert_recipe, mt_gap, retraining, simq_tables
+from benchmarks.cli import bert_recipe, mt_gap, retraining, simq_tables, training_overhead
 from benchmarks.cli.arguments import add_data_dir, add_json, add_results
 from benchmarks.cli.console import print_json, print_table
 from benchmarks.records import study_files
@@ -21,9 +21,10 @@ from benchmarks.records.study_files import StudyOutcome
 MEASURED: tuple[ModuleType | retraining.Measuring, ...] = (
     mt_gap,
     *map(retraining.measuring, study_files.RETRAINING),
+    training_overhead,
     bert_recipe,
 )
-"""Commands that train what studies read."""
+"""Commands that measure what studies read."""
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

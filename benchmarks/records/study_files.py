@@ -40,14 +40,15 @@ STUDIES = {
     "simq-fronts-accuracy": "simq_fronts.accuracy",
     "simq-int8": "simq_int8",
     "simq-search": "simq_search.study",
+    "training-overhead": "training_overhead.study",
 }
 """Name on the command line -> module."""
 READ_DATA = frozenset(("shape-latency",))
 """Studies whose module states ``READS = "data"``: known without importing torch."""
 RETRAINING = ("mt-retraining", "bert-retraining")
 """Studies of the training that inherited weights save."""
-MEASURED = {name: f"{name}-measure" for name in ("mt-gap", *RETRAINING)}
-"""Study -> command that trains what it reads, further seeds included, into a folder of the study's name."""
+MEASURED = {name: f"{name}-measure" for name in ("mt-gap", *RETRAINING, "training-overhead")}
+"""Study -> command that measures what it reads, further seeds included, into a folder of the study's name."""
 TIMES_TIER = {"mt-front": "front"}
 """Study -> tier of the runs whose winners it times."""
 FOLDER = "studies"

@@ -81,6 +81,7 @@ def test_one_file_a_command():
         "simq_tables",
         "source_memo",
         "system_errors",
+        "training_overhead",
     }
     files = {path.stem for path in Path(main.__file__).parent.glob("*.py")} - shared
     assert files == {command.module for command in main.COMMANDS.values()}
@@ -323,7 +324,14 @@ def test_a_list_longer_than_any_file_name_is_split():
 
 
 @pytest.mark.parametrize(
-    "study", ["bert-recipe", "mt-gap-measure", "mt-retraining-measure", "simq-tables build"]
+    "study",
+    [
+        "bert-recipe",
+        "mt-gap-measure",
+        "mt-retraining-measure",
+        "simq-tables build",
+        "training-overhead-measure",
+    ],
 )
 @pytest.mark.parametrize("device", ["cuda", "tpu"])
 def test_a_device_that_is_not_there_is_refused_before_anything_is_made(
