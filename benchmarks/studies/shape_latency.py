@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from benchmarks.latency_tables.evaluation import cross_predict, drift
 from benchmarks.latency_tables.tables import PROFILES, Array, LatencyTable, load
-from benchmarks.records.study_files import StudyOutcome
-from benchmarks.stats.rounding import six_digits_within
+from benchmarks.records.study_files import ClaimFigure, StudyOutcome
+from benchmarks.stats.rounding import six_digits, six_digits_within
 from benchmarks.tasks.datasets import Say
 
 SUMMARY = "is latency insensitive to shape? SuperShaper's tables of two GPUs and a cloud Xeon"
@@ -107,6 +107,7 @@ def run(data_dir: Path | None, say: Say = lambda line: None) -> StudyOutcome:
         "study": "shape-latency", "rule": RULE, "tolerance": TOLERANCE, "vocabulary": VOCABULARY,
         "bootstrap": {"draws": DRAWS, "block_rows": BLOCK, "seed": SEED},
         "devices": [six_digits_within(asdict(device)) for device in devices],
+        "paired": {f"{device.profile}: effect of shape": for_claims(device) for device in devices},
     }  # fmt: skip
     return StudyOutcome(
         title="Is latency insensitive to shape?",
@@ -158,6 +159,16 @@ def judge(table: LatencyTable, size: Array, rng: np.random.Generator) -> Device:
         verdict=verdict(estimates["steady"], estimates["shape"]),
         **estimates,
     )
+
+
+def for_claims(device: Device) -> ClaimFigure:
+    """Return the effect of shape in per cent with the bounds that ``RULE`` compares with its tolerance.
+
+    The spread holds the effect and noise besides, so it bounds the effect from above alone.
+    """
+    low, value, high = (100 * x for x in (device.shape.low, device.steady.value, device.steady.high))
+    bounds = [six_digits(min(low, value)), six_digits(high)]
+    return {"values": [six_digits(value)], "bounds": bounds, "unit": "%", "count": device.n}
 
 
 def verdict(steady: Estimate, shape: Estimate) -> str:

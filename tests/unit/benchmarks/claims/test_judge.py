@@ -362,7 +362,7 @@ def test_an_untestable_claim_has_its_reason_under_any_records():
 
 def test_the_mixture_has_a_controlled_claim_beside_each_confounded_one():
     for claim in hypotheses.claims():
-        if not claim.confounded or claim.untested:
+        if claim.paper != "mos" or not claim.confounded or claim.untested:
             continue
         if claim.study:
             controlled = {pair.replace(" - hat", " - hat-sandwich") for pair in claim.pairs}
@@ -439,8 +439,9 @@ def _plans(claim, options, arms, results):
     assert all(find(m) for m, _ in arms)
 
 
-def test_the_claims_file_has_both_papers_and_the_needs_of_each_claim():
-    assert {c.paper for c in hypotheses.claims()} == set(hypotheses.papers()) == {"mos", "simq"}
+def test_the_claims_file_has_all_papers_and_the_needs_of_each_claim():
+    papers = {"mos", "simq", "supershaper", "nas-bert", "autodistil"}
+    assert {c.paper for c in hypotheses.claims()} == set(hypotheses.papers()) == papers
     for claim in hypotheses.claims():
         assert claim.n >= 6 and set(claim.profiles) <= set(profiles.names())
         assert claim.replicates in ("paired seeds", "supernets", "builds", hypotheses.BOUNDED)

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from benchmarks.api import UsageError
+from benchmarks.claims import hypotheses
+from benchmarks.claims.hypotheses import REFUTED, SUPPORTED, UNDECIDED, decide
 from benchmarks.cli.main import main
 from benchmarks.latency_tables.tables import PROFILES, LatencyTable
 from benchmarks.records.study_files import STUDIES, study_module
+from benchmarks.stats.intervals import Interval
 from benchmarks.studies import shape_latency
 from benchmarks.studies.shape_latency import Estimate, judge, nearby, verdict, window_of
 
@@ -98,6 +101,16 @@ def test_verdicts_follow_the_rule() -> None:
 
 
 # the command
+
+
+@pytest.mark.parametrize("effects", [{}, {"shape": 0.05}, {"drift": 0.1}, {"noise": 0.05}])
+def test_the_claim_on_shape_is_judged_as_the_study_judges_it(effects: dict[str, float]) -> None:
+    claim = next(claim for claim in hypotheses.claims() if claim.id == "supershaper-latency")
+    one = found(**effects)
+    figure = shape_latency.for_claims(one)
+    study = {"insensitive": SUPPORTED, "sensitive": REFUTED, "undecided": UNDECIDED}[one.verdict]
+    assert decide(claim, Interval(figure["values"][0], *figure["bounds"], claim.n))[0] == study
+    assert claim.margin == 100 * shape_latency.TOLERANCE and claim.n == shape_latency.FEWEST <= one.n
 
 
 def test_studies_are_listed_also_for_an_unknown_name(capsys: pytest.CaptureFixture[str]) -> None:
