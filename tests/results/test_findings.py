@@ -191,7 +191,7 @@ def test_figures_on_int8_follow_from_the_records_and_the_study():
 @pytest.mark.parametrize("verdict", ["supported", "refuted", "undecided", "not tested"])
 def test_verdicts_quoted_are_those_of_the_claims(verdict):
     judged = judge.judge(every(), studies=study_files.load_all(ROOT / "results"))
-    text = section("Of the mixture's claims are", "A claim on a study is judged")
+    text = section("Of the mixture's claims are", "Of SimQ's")
     quoted: dict[str, set[str]] = {}
     for line in text.split("* ")[1:]:
         kind = line.partition(":")[0].partition(",")[0]
@@ -203,6 +203,16 @@ def test_verdicts_quoted_are_those_of_the_claims(verdict):
         v.claim.id for v in judged if v.claim.paper == "mos" and v.verdict == verdict
     }
     assert verdict in (hypotheses.SUPPORTED, hypotheses.REFUTED, hypotheses.UNDECIDED, hypotheses.NOT_TESTED)
+
+
+def test_verdicts_on_the_other_encoder_papers_are_those_of_their_claims():
+    text = section("Of the other encoder papers", "A claim on a study is judged")
+    judged = judge.judge(every(), studies=study_files.load_all(ROOT / "results"))
+    others = {v.claim.id: v.verdict for v in judged if v.claim.paper not in ("mos", "simq")}
+    assert set(re.findall(r"`([a-z-]+)`", text)) == set(others)
+    open_ones = {name for name, verdict in others.items() if verdict == hypotheses.NOT_TESTED}
+    assert others["supershaper-latency"] == hypotheses.UNDECIDED and open_ones == set(others) - {"supershaper-latency"}
+    assert not [r for r in every() if r["spec"]["method"].startswith("hand-designed") and "h200" in r["spec"]["profile"]]
 
 
 def test_rows_of_cifar_on_two_cores_rank_nothing():
