@@ -23,6 +23,8 @@ COMPARED = (
     ("hat-sandwich", "scratch"),
 )
 """Comparisons of each task, fixed before the first record of these tiers."""
+EXPLORED = tuple((method, "hat-sandwich") for method in ("minitron", "lts", "matformer", "bignas"))
+"""Comparisons with baselines that spend little on a supernet, which came later and are not tested."""
 TASKS = ("mt-multi30k-en-de", "mt-libreoffice-en-de")
 SEEDS = 6
 """Tasks and paired seeds that were planned; the rule is applied once, when all are there."""
@@ -104,11 +106,13 @@ def hypervolumes(
     }
 
 
-def differences(volumes: Mapping[Key, Mapping[int, float]]) -> dict[str, list[float]]:
+def differences(
+    volumes: Mapping[Key, Mapping[int, float]], pairs: Sequence[tuple[str, str]] = COMPARED
+) -> dict[str, list[float]]:
     """Return comparison -> differences over the seeds that both methods have."""
     apart = {}
     for task in dict.fromkeys(task for task, _ in volumes):
-        for method, other in COMPARED:
+        for method, other in pairs:
             ours, theirs = (volumes.get((task, name), {}) for name in (method, other))
             if seeds := sorted(set(ours) & set(theirs)):
                 apart[f"{task}: {method} - {other}"] = [ours[seed] - theirs[seed] for seed in seeds]
@@ -170,7 +174,9 @@ def beside(points: Sequence[FrontPoint]) -> dict[str, dict[str, list[float]]]:
 
     ``bleu``, ``ratio`` and ``inherited`` (BLEU before winners were trained further) are means over limits,
     ``counted`` and ``knee`` hypervolumes of counted latencies and to ``KNEE``. None of them was registered.
+    Comparisons of ``EXPLORED`` are here alone, with the hypervolume itself as ``volume``.
     """
+    volumes = {"volume": hypervolumes(points)}
     parts = {
         "bleu": over_limits(points, lambda point: point.bleu),
         "ratio": over_limits(points, lambda point: point.ratio),
@@ -179,7 +185,8 @@ def beside(points: Sequence[FrontPoint]) -> dict[str, dict[str, list[float]]]:
         "knee": hypervolumes(points, reference=KNEE),
     }
     by_name: dict[str, dict[str, list[float]]] = {}
-    for part, values in parts.items():
-        for name, apart in differences(values).items():
-            by_name.setdefault(name, {})[part] = apart
+    for pairs, shown in ((COMPARED, parts), (EXPLORED, volumes | parts)):
+        for part, values in shown.items():
+            for name, apart in differences(values, pairs).items():
+                by_name.setdefault(name, {})[part] = apart
     return by_name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,14 +12,21 @@ from matplotlib.figure import Figure as Drawing
 from benchmarks.report.method_styles import method_styles
 from benchmarks.report.plots import style
 from benchmarks.stats.intervals import t_interval
-from benchmarks.studies.mt_front.analysis import SEEDS, TASKS
+from benchmarks.studies.mt_front.analysis import COMPARED, SEEDS, TASKS
 
 if TYPE_CHECKING:
     from benchmarks.studies.mt_front.analysis import FrontPoint
 
+PLANNED = frozenset(method for pair in COMPARED for method in pair)
+
 
 def draw(points: Sequence[FrontPoint]) -> Drawing:
-    """Draw each method's winners at each limit: mean BLEU with its 95 % t-interval over mean latency."""
+    """Draw each method's winners at each limit: mean BLEU with its 95 % t-interval over mean latency.
+
+    Methods beside the planned ones are drawn once they have ``SEEDS`` seeds on a task.
+    """
+    comparable = [point for point in points if point.method in PLANNED or _seeds(points, point) >= SEEDS]
+    points = comparable or points
     tasks = list(dict.fromkeys(point.task for point in points))
     methods = list(dict.fromkeys(point.method for point in points))
     looks = method_styles(methods)
@@ -55,12 +63,14 @@ def draw(points: Sequence[FrontPoint]) -> Drawing:
         axes.set_title(title, fontsize=10, loc="left", color=style.INK)
         axes.set_xlabel("latency on one core, x reference (lower is better)")
     panels[0].set_ylabel("test BLEU (higher is better)")
-    handles, labels = panels[0].get_legend_handles_labels()
+    drawn = [pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
+    shown = {label: handle for handle, label in drawn}
+    columns = min(len(shown), 3 * len(tasks))
     figure.legend(
-        handles, labels, loc="upper left", bbox_to_anchor=(0.0, 0.94), fontsize=9, frameon=False,
-        ncols=min(len(labels), 3 * len(tasks)),
+        shown.values(), shown.keys(), loc="upper left", bbox_to_anchor=(0.0, 0.94), fontsize=9, frameon=False,
+        ncols=columns,
     )  # fmt: skip
-    figure.tight_layout(rect=(0, 0, 1, 0.96 if len(tasks) > 1 else 0.92))
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.045 * math.ceil(len(shown) / columns)))
     return figure
 
 
@@ -71,6 +81,10 @@ def _ratio(points: Sequence[FrontPoint]) -> float:
 
 def _standing(points: Sequence[FrontPoint]) -> str:
     """Return a remark where seeds or tasks of the plan are missing."""
-    runs = {(point.task, point.method, point.seed) for point in points}
-    methods = {point.method for point in points}
-    return "" if len(runs) >= len(TASKS) * len(methods) * SEEDS else " (interim)"
+    runs = {(point.task, point.method, point.seed) for point in points if point.method in PLANNED}
+    return "" if len(runs) >= len(TASKS) * len(PLANNED) * SEEDS else " (interim)"
+
+
+def _seeds(points: Sequence[FrontPoint], of: FrontPoint) -> int:
+    """Return how many seeds a winner's method has on its task."""
+    return len({point.seed for point in points if (point.task, point.method) == (of.task, of.method)})

@@ -61,10 +61,10 @@ RULE = (
 NOTES = (
     "Per cell: BLEU of all test sets pooled and latency over the reference network's, timed on one core,"
     " means over seeds, BLEU with its 95 % t-interval; in brackets the decoder layers of the winners.",
-    "Each method by its own recipe: hat, random-search and scratch train winners from nothing, the others"
-    " go on from inherited weights; scratch has hat's architectures and no search to pay for. Differences"
-    " between these two groups are of the whole recipe. Seeds are paired for the order of their batches"
-    " alone.",
+    "Each method by its own recipe: hat, random-search, scratch and lts train winners from nothing; the"
+    " mixtures and hat-sandwich go on from inherited weights, which bignas and matformer leave as they are;"
+    " minitron distils what it pruned. scratch has hat's architectures and no search to pay for. Differences"
+    " between these groups are of the whole recipe. Seeds are paired for the order of their batches alone.",
     f"Timing error: standard error of a mean difference by the spread of {BUILDS} builds of each network,"
     " which seeds and methods share, so that no interval has it.",
 )
@@ -212,6 +212,7 @@ def _comparison_text(name: str, figure: ClaimFigure, luck: float) -> str:
 def _exploratory_text(name: str, parts: Mapping[str, Sequence[float]]) -> str:
     """Return the sentence on ``beside`` for one comparison."""
     forms = {
+        "volume": ("hypervolume", "+.2f"),
         "bleu": ("BLEU", "+.2f"),
         "ratio": ("latency over the reference's", "+.3f"),
         "inherited": ("BLEU of inherited weights", "+.2f"),

@@ -14,7 +14,7 @@ from benchmarks.hardware import profiles
 from benchmarks.records.study_files import to_files
 from benchmarks.stats import intervals
 from benchmarks.studies import cpu_latency, published_winners
-from benchmarks.studies.mt_front import study
+from benchmarks.studies.mt_front import plot, study
 from benchmarks.studies.mt_front.analysis import (
     COMPARED,
     SEEDS,
@@ -114,6 +114,24 @@ def test_quality_and_latency_are_compared_apart_over_the_limits() -> None:
     assert parts["knee"][0] == pytest.approx(ours - theirs)
     # Counted latencies are equal: both winners of a run have one, and the better one counts.
     assert parts["counted"] == pytest.approx([0.56 * 0.5, 0.56 * 0.7])
+
+
+def test_baselines_that_were_not_planned_stand_beside_the_rule() -> None:
+    """They have a row and a difference without p, and a curve with as many seeds as the others."""
+    planned = planned_runs()
+    lts = [p for seed in range(1, SEEDS + 1) for p in winners("lts", seed, -0.5 - 0.1 * seed)]
+    bignas = [p for seed in (1, 2) for p in winners("bignas", seed, -20.0)]
+    page = outcome([*planned, *lts, *bignas], "cpu")
+    assert page.facts["paired"] == outcome(planned, "cpu").facts["paired"]
+    for method, seeds in (("lts", SEEDS), ("bignas", 2)):
+        parts = page.facts["beside"][f"{TASKS[0]}: {method} - hat-sandwich"]
+        assert len(parts["volume"]) == len(parts["bleu"]) == seeds and max(parts["volume"]) < 0
+        assert [row[2] for row in page.rows if row[1] == method] == [str(seeds)]
+    figure = plot.draw([*planned, *lts, *bignas])
+    labels = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert "lts" in labels and "bignas" not in labels and "hat" in labels
+    assert "(interim)" not in figure.get_suptitle() and "(interim)" in plot.draw(planned[2:]).get_suptitle()
+    assert {text.get_text() for text in plot.draw(bignas).legends[0].get_texts()} == {"bignas"}
 
 
 def test_the_error_of_timings_is_that_of_brute_force() -> None:
