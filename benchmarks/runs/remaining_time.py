@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from benchmarks.records import phases
 from benchmarks.runs.heartbeat import Beat
@@ -41,8 +42,7 @@ class RemainingTime:
         """Planned and real seconds of runs that ended."""
         self._scoring: list[float] = []
         """Seconds of scorings that ended."""
-        self._phases: dict[str, tuple[str, float, float]] = {}
-        """Name of each run's phase, with time and progress when it was first seen."""
+        self._phases: dict[str, _Phase] = {}
         self._active: dict[str, _ActiveRun] = {}
         self._phase_seconds: dict[str, float | None] = {}
         """Remaining seconds of each run's phase, as last asked for."""
@@ -72,11 +72,14 @@ class RemainingTime:
         done, total, _ = beat["progress"]
         # A scoring is one phase, whatever its steps.
         current = beat.get("phase", "score")
-        name, since, start = self._phases.get(run.spec.id, ("", 0.0, 0.0))
-        if name != current or done < start:
-            self._phases[run.spec.id] = (current, beat["at"], done)
+        known = self._phases.get(run.spec.id)
+        # A search trains several winners in phases of one name: each of them begins anew.
+        if known is None or known.name != current or done < known.last:
+            self._phases[run.spec.id] = _Phase(current, beat["at"], done, done)
             return None
-        rate = (done - start) / (beat["at"] - since) if beat["at"] - since >= SETTLED_S else 0.0
+        known.last = done
+        passed = beat["at"] - known.since
+        rate = (done - known.start) / passed if passed >= SETTLED_S else 0.0
         if rate <= 0:
             return None
         allowed = max(0.0, run.spec.budget["seconds"] - beat["clock"]) if "clock" in beat else math.inf
@@ -108,6 +111,16 @@ class RemainingTime:
             remaining, longest = remaining + own, max(longest, own)
         # A run is never divided among jobs: with fewer runs than jobs the longest decides.
         return max(remaining / self._jobs, longest)
+
+
+@dataclass
+class _Phase:
+    """Phase of a run, with time and progress at its first heartbeat, and the last progress."""
+
+    name: str
+    since: float
+    start: float
+    last: float
 
 
 class _ActiveRun:
