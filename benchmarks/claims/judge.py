@@ -24,7 +24,7 @@ claims need were there; the board's table of comparisons prints the same figures
 5. A family is judged in one group of records: the one in which most of its claims have their n pairs, then
    the one with most pairs, then that of the profile which the claims name first. Groups are never pooled.
    Where another group, judged by itself in the same way, decides the opposite, the claim is undecided.
-6. A claim whose two methods differ in more than the mixture is ``confounded``, and its verdict is
+6. A claim whose two methods differ in more than what it is about is ``confounded``, and its verdict is
    never shown without that. A claim that no design here tests is not tested, for a stated reason
    (``untested``).
 7. A claim on a study (``claim_studies``) is judged by each of its pairs: supported or refuted where the

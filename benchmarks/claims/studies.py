@@ -23,7 +23,7 @@ from benchmarks.claims.hypotheses import (
     decide,
     sign_flip,
 )
-from benchmarks.records.study_files import MEASURED, READ_DATA, TIMES_TIER, Study
+from benchmarks.records.study_files import MEASURED, READ_DATA, TIMES_TIER, TIMES_UPDATES, Study
 from benchmarks.records.text import sanitize
 from benchmarks.stats import intervals
 
@@ -102,10 +102,14 @@ def _evidence(claim: Claim, study: Study, pair: str, p: float | None) -> Evidenc
 
 
 def command_for(claim: Claim) -> str:
-    """Return the commands that make the study, after the runs or trainings that it lacks."""
+    """Return the commands that make the study, after the runs, trainings or timings that it lacks."""
     name = MEASURED.get(claim.study, claim.study)
     reads = claim.study in READ_DATA or claim.study in MEASURED
     study = f"supernet-bench study {name}" + (" --data-dir DIR" if reads else "")
+    if claim.study in TIMES_UPDATES:
+        # A pair is "TASK TIER on PROFILE: KIND - KIND"; whoever types this types it on each profile.
+        places = dict.fromkeys(tuple(pair.partition(" on ")[0].split()) for pair in claim.pairs)
+        return " && ".join(f"{study} --task {task} --tier {tier}" for task, tier in places)
     return " && ".join([*_runs(claim), study])
 
 

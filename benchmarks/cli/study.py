@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from benchmarks.api import UsageError
-from benchmarks.cli import bert_recipe, mt_gap, retraining, simq_tables, training_overhead
+from benchmarks.cli import bert_recipe, gpu_precision, mt_gap, retraining, simq_tables, training_overhead
 from benchmarks.cli.arguments import add_data_dir, add_json, add_results
 from benchmarks.cli.console import print_json, print_table
 from benchmarks.records import study_files
@@ -22,6 +22,7 @@ MEASURED: tuple[ModuleType | retraining.Measuring, ...] = (
     mt_gap,
     *map(retraining.measuring, study_files.RETRAINING),
     training_overhead,
+    gpu_precision,
     bert_recipe,
 )
 """Commands that measure what studies read."""

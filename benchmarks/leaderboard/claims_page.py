@@ -24,7 +24,7 @@ RULES = (
     "and tier, so that a family has a wrong verdict in at most 5 % of cases, over both looks. Undecided: "
     "it has not. Not tested: too few paired seeds or supernets, or no design here tests it. The 95 % "
     "interval is of the comparison alone. Confounded: the two methods differ in more than the claim is "
-    "about, and the effect is not the mixture's alone. Only runs that ended by themselves count, on one "
+    "about, and the effect is not that difference's alone. Only runs that ended by themselves count, on one "
     "hardware profile, one allowance and one set of settings at a time; another such group of records "
     "that decides the opposite leaves the claim undecided. The board prints the same test for the pairs "
     "that it shares. A claim on a study must hold on each table that it names, or on some table where it "

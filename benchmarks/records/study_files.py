@@ -47,8 +47,10 @@ READ_DATA = frozenset(("shape-latency",))
 """Studies whose module states ``READS = "data"``: known without importing torch."""
 RETRAINING = ("mt-retraining", "bert-retraining")
 """Studies of the training that inherited weights save."""
-MEASURED = {name: f"{name}-measure" for name in ("mt-gap", *RETRAINING, "training-overhead")}
+MEASURED = {name: f"{name}-measure" for name in ("mt-gap", *RETRAINING, "training-overhead", "gpu-precision")}
 """Study -> command that measures what it reads, further seeds included, into a folder of the study's name."""
+TIMES_UPDATES = frozenset(("training-overhead",))
+"""Studies whose measuring command times one task and tier a call."""
 TIMES_TIER = {"mt-front": "front"}
 """Study -> tier of the runs whose winners it times."""
 FOLDER = "studies"

@@ -73,8 +73,10 @@ class RemainingTime:
         # A scoring is one phase, whatever its steps.
         current = beat.get("phase", "score")
         known = self._phases.get(run.spec.id)
-        # A search trains several winners in phases of one name: each of them begins anew.
-        if known is None or known.name != current or done < known.last:
+        # A search trains several winners in phases of one name: each of them begins anew. Steps of a scoring
+        # overlap, so that its progress goes back a little at times.
+        least = 0.0 if known is None else known.last if "phase" in beat else known.start
+        if known is None or known.name != current or done < least:
             self._phases[run.spec.id] = _Phase(current, beat["at"], done, done)
             return None
         known.last = done

@@ -107,7 +107,7 @@ def run(data_dir: Path | None, say: Say = lambda line: None) -> StudyOutcome:
         "study": "shape-latency", "rule": RULE, "tolerance": TOLERANCE, "vocabulary": VOCABULARY,
         "bootstrap": {"draws": DRAWS, "block_rows": BLOCK, "seed": SEED},
         "devices": [six_digits_within(asdict(device)) for device in devices],
-        "paired": {f"{device.profile}: effect of shape": for_claims(device) for device in devices},
+        "paired": {f"{d.profile}: bounds of the effect of shape": for_claims(d) for d in devices},
     }  # fmt: skip
     return StudyOutcome(
         title="Is latency insensitive to shape?",
@@ -162,12 +162,12 @@ def judge(table: LatencyTable, size: Array, rng: np.random.Generator) -> Device:
 
 
 def for_claims(device: Device) -> ClaimFigure:
-    """Return the effect of shape in per cent with the bounds that ``RULE`` compares with its tolerance.
+    """Return the spread in per cent with the bounds of the effect of shape that ``RULE`` compares.
 
-    The spread holds the effect and noise besides, so it bounds the effect from above alone.
+    The spread holds the effect and noise besides, so that it is the effect's largest estimate.
     """
     low, value, high = (100 * x for x in (device.shape.low, device.steady.value, device.steady.high))
-    bounds = [six_digits(min(low, value)), six_digits(high)]
+    bounds = [six_digits(min(low, value)), six_digits(max(high, value))]
     return {"values": [six_digits(value)], "bounds": bounds, "unit": "%", "count": device.n}
 
 

@@ -21,6 +21,7 @@ from benchmarks.studies.trainings import Source, Tokens
 from benchmarks.tasks import Prepared, corpus, get_task, text
 from benchmarks.tasks.bert import BertTask
 from benchmarks.tasks.datasets import Say
+from benchmarks.tasks.mt import MTTask
 from mos.mixture import Mixture
 from supernet.data.sentence_pairs import PairData
 from supernet.elastic import SuperNet
@@ -71,9 +72,8 @@ class Setting(ABC):
     ) -> Setting:
         """Return the setting of a study; its data is prepared once and read from ``cache`` from then on."""
         task: Any = get_task(name)
-        tier = task.tier(tier_name, device)
-        prepared = task.prepare(tier, cache, data_dir, say)
-        return kind_of(task)(task, tier, prepared, device, space)
+        kind, tier = kind_of(task), task.tier(tier_name, device)
+        return kind(task, tier, task.prepare(tier, cache, data_dir, say), device, space)
 
     @property
     def space(self) -> SearchSpace:
@@ -195,8 +195,16 @@ class EncoderSetting(Setting):
 
 
 def kind_of(task: Any) -> type[Setting]:
-    """Return the kind of setting of a task."""
-    return EncoderSetting if isinstance(task, BertTask) else TranslationSetting
+    """Return the kind of setting of a task.
+
+    Raises:
+        UsageError: it is neither of translation nor of encoders.
+    """
+    if isinstance(task, BertTask):
+        return EncoderSetting
+    if isinstance(task, MTTask):
+        return TranslationSetting
+    raise UsageError(f"task {task.name}: studies train supernets of translation and of encoders alone")
 
 
 def encoder_kind(name: str) -> tuple[Source, Sampling]:

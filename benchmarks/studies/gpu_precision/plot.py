@@ -10,57 +10,80 @@ from matplotlib.figure import Figure as Drawing
 from benchmarks.report.plots import style
 
 if TYPE_CHECKING:
-    from benchmarks.studies.gpu_precision.study import TimedOnGpu
+    from matplotlib.axes import Axes
+
+    from benchmarks.studies.gpu_precision.timings import GpuTimings, TimedOnGpu
 
 LOOKS = {"fp32": ("o", "#1a1a1a", "-"), "int8": ("s", "#0072b2", "--"), "fp8": ("^", "#d55e00", "-.")}
 """Mark, colour and line of each precision."""
 
 
-def draw(networks: Sequence[TimedOnGpu], stacks: Sequence[TimedOnGpu]) -> Drawing:
-    """Draw ratios: a panel of networks, then one for each number of rows over the layers' width."""
-    rows = list(dict.fromkeys(t.batch for t in stacks))
-    figure = Drawing(figsize=(10.2, 4.1))
+def draw(gpus: Sequence[GpuTimings]) -> Drawing:
+    """Draw ratios, a row a GPU: a panel of networks, then linear layers by width for each number of rows."""
+    figure = Drawing(figsize=(10.2, 0.5 + 3.6 * len(gpus)))
     figure.suptitle("Latency over bfloat16's on a GPU", x=0.01, ha="left", fontweight="bold", color=style.INK)
-    widths = [1.5, *[1.0] * len(rows)]
-    panels = figure.subplots(1, 1 + len(rows), squeeze=False, width_ratios=widths)[0]
-    places = list(dict.fromkeys((t.network, t.batch) for t in networks))
-    shown = [t for t in (*networks, *stacks) if not t.failed and t.precision in LOOKS]
-    for precision, (marker, colour, line) in LOOKS.items():
-        own = [t for t in shown if t.precision == precision]
-        faint = "none" if precision == "int8" else colour
-        on = [t for t in own if (t.network, t.batch) in places]
-        panels[0].plot(
-            [t.ratio for t in on], [places.index((t.network, t.batch)) for t in on], marker, color=colour,
-            markerfacecolor=faint, markersize=7, label=precision,
-        )  # fmt: skip
-        for axes, count in zip(panels[1:], rows, strict=True):
-            curve = [t for t in own if t in stacks and t.batch == count]
-            axes.plot(
-                [int(t.network.split()[-1]) for t in curve], [t.ratio for t in curve], line, marker=marker,
-                color=colour, markerfacecolor=faint, linewidth=1.2,
-            )  # fmt: skip
-    panels[0].set_yticks(range(len(places)), [f"{name}, batch {batch}" for name, batch in places])
-    panels[0].set_ylim(len(places) - 0.5, -0.5)
-    panels[0].set_xscale("log")
-    style.label_logarithmic(panels[0].xaxis, [t.ratio for t in shown if t in networks])
-    panels[0].axvline(1, color=style.INK, linewidth=0.8)
-    panels[0].set_xlabel("latency / bfloat16's", color=style.INK)
-    panels[0].set_title("networks", fontsize=10, loc="left", color=style.INK)
-    for axes, count in zip(panels[1:], rows, strict=True):
-        ours = [t for t in shown if t in stacks and t.batch == count]
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        ticks = sorted({int(t.network.split()[-1]) for t in ours})
-        style.label_logarithmic(axes.yaxis, [t.ratio for t in ours])
-        axes.set_xticks(ticks, [f"{tick}" for tick in ticks], rotation=45)
-        axes.minorticks_off()
-        axes.axhline(1, color=style.INK, linewidth=0.8)
-        axes.set_title(f"linear layers, {count:,} rows", fontsize=10, loc="left", color=style.INK)
-        axes.set_xlabel("width", color=style.INK)
-    handles, labels = panels[0].get_legend_handles_labels()
+    counts = list(dict.fromkeys(timed.batch for gpu in gpus for timed in gpu.stacks))
+    widths = [1.5, *[1.0] * len(counts)]
+    grid = figure.subplots(len(gpus), 1 + len(counts), squeeze=False, width_ratios=widths)
+    for gpu, panels in zip(gpus, grid, strict=True):
+        _draw_networks(panels[0], gpu)
+        for axes, count in zip(panels[1:], counts, strict=True):
+            stacks = [timed for timed in gpu.stacks if timed.batch == count and _is_drawn(timed)]
+            _draw_stacks(axes, stacks, count)
+    handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="upper left", bbox_to_anchor=(0.0, 0.94), ncols=len(labels), fontsize=9.5,
-        frameon=False,
+        handles, labels, loc="upper right", ncols=len(labels), fontsize=9.5, frameon=False,
     )  # fmt: skip
-    figure.tight_layout(rect=(0, 0, 1, 0.89))
+    figure.tight_layout(rect=(0, 0, 1, 0.98))
     return figure
+
+
+def _is_drawn(timed: TimedOnGpu) -> bool:
+    return not timed.failed and timed.precision in LOOKS
+
+
+def _draw_networks(axes: Axes, gpu: GpuTimings) -> None:
+    """Draw each network's ratios at its place, the first one above."""
+    places = list(dict.fromkeys((timed.network, timed.batch) for timed in gpu.networks))
+    for precision, (marker, colour, _) in LOOKS.items():
+        own = [timed for timed in gpu.networks if _is_drawn(timed) and timed.precision == precision]
+        at = [places.index((timed.network, timed.batch)) for timed in own]
+        axes.plot(
+            [timed.ratio for timed in own], at, marker, color=colour, markerfacecolor=_fill(precision),
+            markersize=7, label=precision,
+        )  # fmt: skip
+    axes.set_yticks(range(len(places)), [f"{name}, batch {batch}" for name, batch in places])
+    axes.set_ylim(len(places) - 0.5, -0.5)
+    axes.set_xscale("log")
+    style.label_logarithmic(axes.xaxis, [timed.ratio for timed in gpu.networks if _is_drawn(timed)])
+    axes.axvline(1, color=style.INK, linewidth=0.8)
+    axes.set_xlabel("latency / bfloat16's", color=style.INK)
+    axes.set_title(gpu.profile, fontsize=10, loc="left", color=style.INK)
+
+
+def _draw_stacks(axes: Axes, stacks: Sequence[TimedOnGpu], count: int) -> None:
+    """Draw the ratios of linear layers that take ``count`` rows, over their width."""
+    for precision, (marker, colour, line) in LOOKS.items():
+        curve = [timed for timed in stacks if timed.precision == precision]
+        axes.plot(
+            [_width(timed) for timed in curve], [timed.ratio for timed in curve], line, marker=marker,
+            color=colour, markerfacecolor=_fill(precision), linewidth=1.2,
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    ticks = sorted({_width(timed) for timed in stacks})
+    style.label_logarithmic(axes.yaxis, [timed.ratio for timed in stacks])
+    axes.set_xticks(ticks, [f"{tick}" for tick in ticks], rotation=45)
+    axes.minorticks_off()
+    axes.axhline(1, color=style.INK, linewidth=0.8)
+    axes.set_title(f"linear layers, {count:,} rows", fontsize=10, loc="left", color=style.INK)
+    axes.set_xlabel("width", color=style.INK)
+
+
+def _width(timed: TimedOnGpu) -> int:
+    return int(timed.network.split()[-1])
+
+
+def _fill(precision: str) -> str:
+    """Return the fill of a mark; int8's is hollow, so that it differs in grayscale."""
+    return "none" if precision == "int8" else LOOKS[precision][1]

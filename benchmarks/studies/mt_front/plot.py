@@ -70,7 +70,7 @@ def draw(points: Sequence[FrontPoint]) -> Drawing:
         shown.values(), shown.keys(), loc="upper left", bbox_to_anchor=(0.0, 0.94), fontsize=9, frameon=False,
         ncols=columns,
     )  # fmt: skip
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.045 * math.ceil(len(shown) / columns)))
+    figure.tight_layout(rect=(0, 0, 1, 0.96 - 0.042 * math.ceil(len(shown) / columns)))
     return figure
 
 
@@ -81,8 +81,9 @@ def _ratio(points: Sequence[FrontPoint]) -> float:
 
 def _standing(points: Sequence[FrontPoint]) -> str:
     """Return a remark where seeds or tasks of the plan are missing."""
-    runs = {(point.task, point.method, point.seed) for point in points if point.method in PLANNED}
-    return "" if len(runs) >= len(TASKS) * len(PLANNED) * SEEDS else " (interim)"
+    seeds = {(point.task, point.method): _seeds(points, point) for point in points}
+    planned = [(task, method) for task in TASKS for method in PLANNED]
+    return "" if all(seeds.get(place, 0) >= SEEDS for place in planned) else " (interim)"
 
 
 def _seeds(points: Sequence[FrontPoint], of: FrontPoint) -> int:

@@ -1,18 +1,18 @@
 """Measurements of the overhead study: updates of each kind of supernet, timed in turns on this machine.
 
 All kinds train on the same batches, and the same random architectures, in the recipe and the precision of a
-tier. A file holds one task and tier on one declared machine.
+tier. A file holds one task and tier on one declared machine, and is written after each build.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -29,17 +29,17 @@ from benchmarks.records.provenance import source_state
 from benchmarks.records.store import write_text
 from benchmarks.stats.rounding import six_digits
 from benchmarks.studies.supernets import Setting
+from benchmarks.studies.training_overhead.study import BUILDS
 from benchmarks.tasks.datasets import Say
 from supernet.objective import Batch
 from supernet.train import Trainer
 
 KINDS = ("sandwich", "hat", "mos-layer", "mos-neuron", "mos-neuron-4")
 """Supernets that are timed; the first is what all others are compared with."""
-BUILDS = 6
-"""Times that every supernet is built, from another seed each. Two builds lie elsewhere in memory, and draw
-other architectures."""
 DONE = 0.5
 """Share of training at which all updates are made, in the middle of the schedule of the learning rate."""
+FIXED = ("task", "tier", "space", "profile", "precision", "batch_tokens", "torch", "written")
+"""Facts of a file that all its builds share."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Amount:
     """Updates of a supernet in one build.
 
     Attributes:
-        warm: untimed ones before. On a GPU most variants of sub-layers are recorded in them.
+        warm: untimed ones before.
         turns: turns in which all kinds are timed, in a random order each.
         updates: updates of a turn, from a quiet device to a quiet device.
     """
@@ -57,8 +57,18 @@ class Amount:
     updates: int
 
 
-AMOUNTS = {"cpu": Amount(2, 8, 1), "cuda": Amount(60, 8, 10)}
+AMOUNTS = {"cpu": Amount(2, 8, 1), "cuda": Amount(20, 8, 10)}
 """Device -> updates. A GPU is kept busy over a turn, as it is in training."""
+
+
+class Timeable(Protocol):
+    """Anything that trains on batches in turns."""
+
+    def rehearse(self, groups: Sequence[list[Batch]]) -> None:
+        """Prepare the updates of ``train``."""
+
+    def train(self, groups: Sequence[list[Batch]]) -> None:
+        """Make one update on each group of batches; return when the device is done."""
 
 
 class TrainedSupernet:
@@ -76,6 +86,17 @@ class TrainedSupernet:
         self.numbers = net.source.flat.numel()
         net.precision(recipe.precision)
         net.model.train()
+
+    def rehearse(self, groups: Sequence[list[Batch]]) -> None:
+        """Make the updates once untimed, on a GPU: sub-layers of new shapes are recorded as graphs there.
+
+        In a training of thousands of updates recording is over after the first hundreds. The architectures
+        of an update follow from its number, which is set back.
+        """
+        if self.trainer.flat.is_cuda:
+            before = self.trainer.updates
+            self.train(groups)
+            self.trainer.updates = before
 
     def train(self, groups: Sequence[list[Batch]]) -> None:
         """Make one update on each group of batches; return when the device is done.
@@ -96,7 +117,7 @@ def measure(
     kinds: Sequence[str] = KINDS,
     builds: int = BUILDS,
 ) -> Path:
-    """Time the updates of a task and tier on this machine; return the file that was written.
+    """Time the updates of a task and tier on this machine; return the file. It goes on where it was stopped.
 
     Args:
         prepare: returns the setting for a device.
@@ -104,16 +125,58 @@ def measure(
         device: ``cpu`` or ``cuda``.
 
     Raises:
-        UsageError: this machine matches no declared profile of that device.
+        UsageError: this machine matches no declared profile of that device, or its file has all builds, or
+            builds of other code.
     """
     profile = declared(device)
-    state = source_state()  # before: code that changes meanwhile is not what runs
+    commit, changes = source_state()  # before: code that changes meanwhile is not what runs
     setting = prepare(device)
-    facts = timings(setting, profile, kinds, builds, AMOUNTS[device], say)
+    recipe = recipe_of(setting.tier.recipe)
     path = out / file_name(setting.task.name, setting.tier.name, profile.name)
-    written = {"commit": state[0], "dirty_sha256": state[1]}
-    write_text(path, json.dumps({**facts, "written": written}, indent=1) + "\n")
+    fixed: JsonObject = {
+        "task": setting.task.name,
+        "tier": setting.tier.name,
+        "space": setting.space.name,
+        "profile": profile.name,
+        "precision": recipe.precision,
+        "batch_tokens": recipe.batch_tokens * recipe.accumulate,
+        "torch": torch.__version__.partition("+")[0],
+        "written": {"commit": commit, "dirty_sha256": changes},
+    }
+    facts = begun(path, fixed, kinds, builds)
+    for seed in range(len(facts["others_cpu"]) + 1, builds + 1):
+        began = time.monotonic()
+        facts["numbers"], seconds, load = time_build(setting, profile, kinds, seed, AMOUNTS[device])
+        for kind, values in seconds.items():
+            facts["seconds"][kind].append(values)
+        facts["others_cpu"].append(load)
+        write_text(path, json.dumps(facts, indent=1) + "\n")
+        left_min = (time.monotonic() - began) * (builds - seed) / 60
+        say(f"{seed} of {builds} builds: about {left_min:.0f} min left")
     return path
+
+
+def begun(path: Path, fixed: JsonObject, kinds: Sequence[str], builds: int) -> JsonObject:
+    """Return the content of the file so far, with no builds if there is no file.
+
+    Raises:
+        UsageError: the file has all builds, builds of other code or settings, or none that can be read.
+    """
+    if not path.is_file():
+        return {**fixed, "numbers": {}, "seconds": {kind: [] for kind in kinds}, "others_cpu": []}
+    try:
+        facts: JsonObject = json.loads(path.read_text(encoding="utf-8"))
+        differing = [name for name in FIXED if facts[name] != fixed[name]]
+        counts = {len(facts["others_cpu"]), *(len(facts["seconds"][kind]) for kind in kinds)}
+    except (OSError, ValueError, KeyError, TypeError):
+        differing, counts = ["content"], set()
+    if differing:
+        what = "commit" if differing == ["written"] else differing[0]
+        raise UsageError(f"{path} has builds of another {what}: move it away and time again")
+    if len(counts) != 1 or counts == {builds}:
+        has = f"all {builds} builds" if counts == {builds} else "builds of some supernets alone"
+        raise UsageError(f"{path} has {has}: supernet-bench study training-overhead, or move it away")
+    return facts
 
 
 def file_name(task: str, tier: str, profile: str) -> str:
@@ -125,7 +188,7 @@ def declared(device: str) -> Profile:
     """Return the declared profile that this machine matches.
 
     Raises:
-        UsageError: it matches none, or one of another device.
+        UsageError: it matches no profile, or one of another device.
     """
     name = profiles.matching()
     profile = profiles.get(name) if name else None
@@ -138,53 +201,35 @@ def declared(device: str) -> Profile:
     return profile
 
 
-def timings(
-    setting: Setting, profile: Profile, kinds: Sequence[str], builds: int, amount: Amount, say: Say
-) -> JsonObject:
-    """Return seconds an update ``[builds][turns]`` of each kind, its trained numbers and peak memory."""
+def time_build(
+    setting: Setting, profile: Profile, kinds: Sequence[str], seed: int, amount: Amount
+) -> tuple[dict[str, int], dict[str, list[float]], float]:
+    """Build every kind from a seed and time its updates.
+
+    Returns:
+        Trained numbers of each kind, seconds an update in each turn, and processors that others took.
+    """
     recipe = recipe_of(setting.tier.recipe)
-    seconds: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
-    numbers: dict[str, int] = {}
-    peaks: dict[str, int] = {}
-    loads = []
-    began = time.monotonic()
+    groups = grouped(setting, seed, recipe.batch_tokens, recipe.accumulate)
+    warm = [*islice(groups, amount.warm)]
+    turns = [[*islice(groups, amount.updates)] for _ in range(amount.turns)]
     devices = [torch.device(setting.device)] if setting.device == "cuda" else []
-    for seed in range(1, builds + 1):
-        rng = np.random.default_rng(seed)
-        groups = grouped(setting, seed, recipe.batch_tokens, recipe.accumulate)
-        warm = [*islice(groups, amount.warm)]
-        turns = [[*islice(groups, amount.updates)] for _ in range(amount.turns)]
-        with exclusive(), quiesced(profile.threads), torch.random.fork_rng(devices=devices):
-            others, nets = OtherLoad(), {}
-            for kind in kinds:
-                before = _memory(setting.device, reset=True)
-                nets[kind] = TrainedSupernet(setting, kind, seed)
-                nets[kind].train(warm)
-                peaks.setdefault(kind, _memory(setting.device) - before)
-                numbers[kind] = nets[kind].numbers
-            for kind, values in timed_turns(nets, turns, rng).items():
-                seconds[kind].append([six_digits(value / amount.updates) for value in values])
-            loads.append(others.read())
-        del nets
-        remaining_s = (time.monotonic() - began) / seed * (builds - seed)
-        say(f"{seed} of {builds} builds: about {remaining_s / 60:.0f} min left")
-    return {
-        "task": setting.task.name,
-        "tier": setting.tier.name,
-        "space": setting.space.name,
-        "profile": profile.name,
-        "precision": recipe.precision,
-        "batch_tokens": recipe.batch_tokens * recipe.accumulate,
-        "torch": torch.__version__.partition("+")[0],
-        "seconds": seconds,
-        "numbers": numbers,
-        "peak_bytes": peaks if setting.device == "cuda" else {},
-        "others_cpu": max(loads),
+    with exclusive(), quiesced(profile.threads), torch.random.fork_rng(devices=devices):
+        nets = {}
+        for kind in kinds:
+            nets[kind] = TrainedSupernet(setting, kind, seed)
+            nets[kind].train(warm)
+        others = OtherLoad()
+        times = timed_turns(nets, turns, np.random.default_rng(seed))
+        load = others.read()
+    seconds = {
+        kind: [six_digits(value / amount.updates) for value in values] for kind, values in times.items()
     }
+    return {kind: net.numbers for kind, net in nets.items()}, seconds, load
 
 
 def timed_turns(
-    nets: dict[str, Any], turns: Sequence[Sequence[list[Batch]]], rng: np.random.Generator
+    nets: Mapping[str, Timeable], turns: Sequence[Sequence[list[Batch]]], rng: np.random.Generator
 ) -> dict[str, list[float]]:
     """Return the seconds of each turn of every supernet; a turn trains all of them on the same batches.
 
@@ -194,6 +239,8 @@ def timed_turns(
     seconds: dict[str, list[float]] = {kind: [] for kind in nets}
     kinds = [*nets]
     for groups in turns:
+        for net in nets.values():
+            net.rehearse(groups)
         for i in rng.permutation(len(kinds)):
             began = time.perf_counter()
             nets[kinds[i]].train(groups)
@@ -213,15 +260,3 @@ def grouped(setting: Setting, seed: int, batch_tokens: int, accumulate: int) -> 
     )
     while True:
         yield [*islice(stream, accumulate)]
-
-
-def _memory(device: str, reset: bool = False) -> int:
-    """Return the bytes that tensors take on a GPU: now, or at most since the last ``reset``; else 0."""
-    if device != "cuda":
-        return 0
-    torch.cuda.synchronize()
-    if reset:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    return torch.cuda.max_memory_allocated()

@@ -1,4 +1,4 @@
-"""Overhead of a mixture in training: time, trained numbers and memory against plain sharing.
+"""Overhead of a mixture in training: time and trained numbers against plain sharing.
 
 The timings come from ``supernet-bench study training-overhead-measure``; this study computes from them alone.
 """
@@ -6,6 +6,7 @@ The timings come from ``supernet-bench study training-overhead-measure``; this s
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,20 +22,24 @@ from benchmarks.stats.rounding import six_digits
 from benchmarks.studies.interval_text import interval_text
 from benchmarks.tasks.datasets import Say
 
-SUMMARY = "time and memory of training a mixture, against plain sharing; from training-overhead-measure"
+SUMMARY = "time that a mixture costs in training, against plain sharing; from training-overhead-measure"
 READS = "training-overhead"
 FOLDER = "training-overhead"
 """Folder of the measurements under the results folder."""
 PLAIN = "sandwich"
 """Kind that all are compared with: plain sharing under the sampling rule of the mixtures."""
+BUILDS = 6
+"""Times that every supernet is built, from another seed each. Two builds lie elsewhere in memory, and draw
+other architectures."""
 MARGIN = 10.0
 """Overhead in per cent below which a mixture costs hardly more."""
 RULE = (
-    f"a mixture costs hardly more than plain sharing where the 95 % interval of its overhead, over builds of"
-    f" all supernets, lies below {MARGIN:g} %; it costs more where the interval lies above; else undecided."
+    f"a mixture costs hardly more than plain sharing where the 95 % interval of its overhead, over {BUILDS}"
+    f" builds of all supernets, lies below {MARGIN:g} %; it costs more where the interval lies above; else"
+    " undecided."
 )
 COLUMNS = ("task, tier, space", "machine", "supernet", "passes", "ms an update", "overhead, %", "is",
-           "trained numbers, M", "peak MB")  # fmt: skip
+           "trained numbers, M")  # fmt: skip
 NOTES = (
     "An update trains on one batch of the tier's size, in the tier's recipe and precision. The sandwich rule"
     " makes three passes, of the largest, a random and the smallest network; hat one, of a random network. In"
@@ -42,9 +47,10 @@ NOTES = (
     " order.",
     "ms: median over turns of all builds. Overhead: median over the turns of a build of the time over plain"
     " sharing's in that turn, minus 1; its mean and 95 % t-interval over builds.",
-    "Trained numbers: weights, experts and routers, each with a gradient and two moments of Adam. Peak: most"
-    " bytes of tensors on a GPU while a supernet trains there, in the first build; recorded graphs included.",
-    "Reading and moving data, evaluations and the search itself are not in it: they are equal for all.",
+    "Trained numbers: weights, experts and routers, each with a gradient and two moments of Adam. Activations"
+    " and recorded graphs take memory besides, which is not measured.",
+    "Reading and moving data, evaluations and the search are not in it. Nor is, on a GPU, recording"
+    " sub-layers as graphs, which an update's random network asks for when it first has them.",
 )
 
 
@@ -60,7 +66,6 @@ class Overhead:
         ms: median milliseconds an update.
         percent: overhead over plain sharing in per cent, one value a build.
         numbers: trained numbers.
-        peak_bytes: most bytes on a GPU; 0 where they are not counted.
         others_cpu: processors that other programs took meanwhile, at most.
     """
 
@@ -71,7 +76,6 @@ class Overhead:
     ms: float
     percent: tuple[float, ...]
     numbers: int
-    peak_bytes: int
     others_cpu: float
 
     @property
@@ -80,8 +84,8 @@ class Overhead:
         if not self.kind.startswith("mos-"):
             return "-"
         interval = t_interval(self.percent)
-        if interval.low is None or interval.high is None:
-            return "undecided"
+        if len(self.percent) < BUILDS or interval.low is None or interval.high is None:
+            return f"interim, {len(self.percent)} builds"
         if interval.high < MARGIN:
             return "hardly more"
         return "more" if interval.low > MARGIN else "undecided"
@@ -91,7 +95,7 @@ def run(folder: Path | None, say: Say = lambda line: None) -> StudyOutcome:
     """Run the study over the measurements in ``folder``.
 
     Raises:
-        UsageError: there are none, or a file is none.
+        UsageError: the folder has no measurements, or a file of it cannot be read.
     """
     from benchmarks.report.plots.style import render
     from benchmarks.studies.training_overhead import plot
@@ -130,23 +134,45 @@ def read(folder: Path) -> list[JsonObject]:
     """Return the content of each file of measurements.
 
     Raises:
-        UsageError: there are none, or one cannot be read.
+        UsageError: the folder has no measurements, a file of it cannot be read, or two are of one task, tier
+            and machine.
     """
     command = "supernet-bench study training-overhead-measure --data-dir DIR"
     paths = sorted(folder.glob("*.json"))
     if not paths:
         raise UsageError(f"{folder} has no measurements of the overhead study: {command}")
-    files = []
+    files: dict[tuple[str, ...], JsonObject] = {}
     for path in paths:
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))
-            overheads(facts)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            place = tuple(str(facts[name]) for name in ("task", "tier", "profile"))
+            if place in files:
+                raise ValueError(f"another file is of {' '.join(place)}")
+            _check(facts)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise UsageError(
                 f"{path} has no measurements of the overhead study ({error!r}): move it away, then {command}"
             ) from error
-        files.append(facts)
-    return files
+        files[place] = facts
+    return list(files.values())
+
+
+def _check(facts: JsonView) -> None:
+    """Check that a file has all figures of the page.
+
+    Raises:
+        ValueError: it has no mixture, times that are none, or builds that do not vary.
+    """
+    rows = overheads(facts)
+    for row in rows:
+        _row(row)
+        if not (math.isfinite(sum(row.percent)) and row.ms > 0):
+            raise ValueError(f"times of {row.kind} are no positive numbers")
+        if row.kind != PLAIN and len(row.percent) > 1 and len(set(row.percent)) == 1:
+            raise ValueError(f"all builds of {row.kind} have one overhead")
+    if not any(row.kind.startswith("mos-") for row in rows):
+        raise ValueError("no mixture")
+    _commit(facts), str(facts["torch"])
 
 
 def overheads(facts: JsonView) -> list[Overhead]:
@@ -166,8 +192,7 @@ def overheads(facts: JsonView) -> list[Overhead]:
                 six_digits(1e3 * float(np.median(times))),
                 tuple(map(six_digits, percent.tolist())),
                 facts["numbers"][kind],
-                facts["peak_bytes"].get(kind, 0),
-                facts["others_cpu"],
+                max(facts["others_cpu"]),
             )
         )
     return rows
@@ -191,5 +216,4 @@ def _row(row: Overhead) -> tuple[str, ...]:
         "0" if row.kind == PLAIN else interval_text(row.percent, "+.1f"),
         row.verdict,
         f"{row.numbers / 1e6:.2f}",
-        f"{row.peak_bytes / 1e6:,.0f}" if row.peak_bytes else "-",
     )

@@ -22,6 +22,7 @@ from benchmarks.records.study_files import (
     READ_DATA,
     STUDIES,
     TIMES_TIER,
+    TIMES_UPDATES,
     StudyOutcome,
     study_module,
 )
@@ -182,6 +183,12 @@ def test_every_command_on_a_study_is_one(tmp_path: Path):
             *runs, study = judged(tmp_path, claim).command.split(" && ")
             asked = main.parser().parse_args(study.split()[1:]).name
             assert asked == MEASURED.get(claim.study, claim.study) and study_module(claim.study).run
+            if claim.study in TIMES_UPDATES:
+                every = [main.parser().parse_args(words.split()[1:]) for words in (*runs, study)]
+                timed = [(given.task, given.tier) for given in every]
+                assert timed == [("mt-multi30k-en-de", "small"), ("mt-multi30k-en-de", "paper")]
+                assert all(given.name == asked for given in every)
+                continue
             for command in runs:
                 given = main.parser().parse_args(command.split()[1:])
                 assert get_task(given.task).tier(given.tier, "cuda") and given.seeds == str(claim.n)

@@ -73,6 +73,7 @@ def test_one_file_a_command():
         "bert_recipe",
         "configuration",
         "console",
+        "gpu_precision",
         "launching",
         "mt_gap",
         "retraining",

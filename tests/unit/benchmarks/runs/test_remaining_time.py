@@ -257,3 +257,13 @@ def test_a_second_phase_of_one_name_has_an_estimate_of_its_own():
             }  # fmt: skip
             seconds = remaining.phase(run, beat)
             assert seconds == (None if second == 0 else pytest.approx(100 - second)), (winner, second)
+
+
+def test_a_scoring_whose_steps_overlap_keeps_its_speed():
+    """Sentences of a test split end at 0.4 of a part, and kinds of scores begin at 0.2 of it."""
+    (run,) = unseen(1)
+    run.spec.budget = {"tokens": 1e6, "seconds": 36000.0}
+    remaining = RemainingTime(SimpleNamespace(pending=[run]), 1)
+    notes = [(0.0, 0.0), (10.0, 0.4), (20.0, 0.2), (30.0, 0.8), (100.0, 2.0)]
+    shown = [remaining.phase(run, {"at": at, "progress": [done, 5, ""]}) for at, done in notes]
+    assert shown[0] is None and shown[1:] == pytest.approx([115.0, 480.0, 157.5, 150.0])

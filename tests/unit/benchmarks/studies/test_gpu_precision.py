@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,8 +14,8 @@ from benchmarks.api import UsageError
 from benchmarks.hardware import profiles
 from benchmarks.measurement.interleaved import MeasurementRejectedError
 from benchmarks.records.study_files import study_module, to_files
-from benchmarks.studies.gpu_precision import layers, study
-from benchmarks.studies.gpu_precision.study import TimedOnGpu
+from benchmarks.studies.gpu_precision import layers, measure, study
+from benchmarks.studies.gpu_precision.timings import DEPTH, TimedOnGpu
 from tests.unit.benchmarks.studies.test_deployed_sizes import tiny_bert, tiny_vit
 
 
@@ -65,17 +69,103 @@ def test_kernels_are_counted() -> None:
         layers.check_kernels(Fallen(nn.Linear(32, 32)), torch.randn(20, 32).bfloat16())
 
 
-def test_tiny_networks_go_through_the_whole_study(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "BATCHES", (1, 2))
-    monkeypatch.setattr(study, "TOKENS", (32,))
-    outcome = study.study("gpu-test.v1", [tiny_vit, tiny_bert], (64,), "cpu", 8, 5.0, lambda line: None)
-    timed = {(t["network"], t["batch"], t["precision"]): t for t in outcome.facts["timed"]}
+@pytest.fixture
+def subjects(monkeypatch: pytest.MonkeyPatch) -> list[measure.Subject]:
+    """Two tiny networks at two batches, and one stack."""
+    monkeypatch.setattr(measure, "BATCHES", (1, 2))
+    monkeypatch.setattr(measure, "TOKENS", (32,))
+    return list(measure.subjects_of([tiny_vit, tiny_bert], (64,)))
+
+
+def complete(path: Path, subjects: list[measure.Subject], said: list[str] | None = None) -> Path:
+    """Time on the processor in few rounds."""
+    say = [].append if said is None else said.append
+    return measure.complete(path, "gpu-test.v1", subjects, "cpu", 8, 5.0, say)
+
+
+def test_tiny_networks_go_through_the_whole_study(tmp_path: Path, subjects: list[measure.Subject]) -> None:
+    complete(tmp_path / "gpu-test.v1.json", subjects)
+    outcome = study.run(tmp_path)
+    (gpu,) = outcome.facts["gpus"]
+    timed = {(t["network"], t["batch"], t["precision"]): t for t in gpu["networks"]}
     assert len(timed) == 16 and not any(t["failed"] for t in timed.values())
     for name in ("tiny ViT", "tiny BERT"):
         assert timed[name, 1, "bf16"]["ratio"] == 1 and timed[name, 2, "fp32"]["kernels"] == 0
         assert timed[name, 1, "int8"]["kernels"] == timed[name, 1, "fp8"]["kernels"] > 0
-    assert [s["kernels"] for s in outcome.facts["stacks"]] == [0, 0, study.DEPTH, study.DEPTH]
+    assert [s["kernels"] for s in gpu["stacks"]] == [0, 0, DEPTH, DEPTH]
     assert {"md", "json", "png", "svg"} == set(to_files("gpu-precision", outcome, None, None))
+
+
+def test_a_command_that_is_stopped_loses_no_network_and_goes_on(
+    tmp_path: Path, subjects: list[measure.Subject]
+) -> None:
+    """Ten minutes of a lease were lost with the last of 18 networks."""
+    path = tmp_path / "gpu-test.v1.json"
+
+    def interrupted() -> tuple[nn.Module, Tensor]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        complete(path, [*subjects[:2], replace(subjects[2], build=interrupted)])
+    kept = json.loads(path.read_text())
+    assert len(kept["networks"]) == 8
+    said: list[str] = []
+    # A note on other programs at work may stand before it.
+    assert "Interim: 2 of 3 networks and stacks of gpu-test.v1." in study.run(tmp_path).notes[:2]
+    complete(path, subjects, said)
+    timed = json.loads(path.read_text())
+    assert timed["networks"][:8] == kept["networks"] and len(timed["networks"]) == 16
+    assert [line.partition(":")[0] for line in said] == ["3 of 5", "4 of 5", "5 of 5"]
+    path.write_text(json.dumps({**timed, "torch": "2.0.0"}))
+    with pytest.raises(UsageError, match="another torch: move it away"):
+        complete(path, subjects)
+    path.write_text("{}")
+    with pytest.raises(UsageError, match="another content"):
+        complete(path, subjects)
+
+
+@pytest.mark.parametrize("failure", ["full", "broken"])
+def test_a_gpu_that_fails_is_not_taken_for_a_precision_that_does(
+    failure: str, tmp_path: Path, subjects: list[measure.Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written down as failed, its networks would never be timed again."""
+    path = complete(tmp_path / "gpu-test.v1.json", subjects[:1])
+    before = path.read_bytes()
+
+    def refuse(*_: object) -> None:
+        raise (
+            torch.OutOfMemoryError("out of memory\nmore")
+            if failure == "full"
+            else RuntimeError("illegal\nmore")
+        )
+
+    monkeypatch.setattr(measure.Compiled, "of", refuse)
+    if failure == "broken":
+        monkeypatch.setattr(measure, "_computes", lambda device: False)
+    with pytest.raises(UsageError, match="batch 2: (out of memory|illegal)\nfree the GPU"):
+        complete(path, subjects)
+    assert path.read_bytes() == before
+
+
+def test_gpus_stand_side_by_side_and_disturbed_ones_are_named(
+    tmp_path: Path, subjects: list[measure.Subject]
+) -> None:
+    path = complete(tmp_path / "gpu-a.v1.json", [subjects[0], subjects[-1]])
+    facts = json.loads(path.read_text())
+    for one in facts["networks"]:
+        one["others_cpu"] = 1.5
+    (tmp_path / "gpu-b.v1.json").write_text(json.dumps({**facts, "profile": "gpu-b.v1"}))
+    outcome = study.run(tmp_path)
+    assert {row[0] for row in outcome.rows} == {"gpu-test.v1", "gpu-b.v1"}
+    assert outcome.notes[0].startswith("Disturbed") and "gpu-b.v1" in outcome.notes[0]
+
+
+def test_folders_without_timings_are_one_message(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="supernet-bench study gpu-precision-measure"):
+        study.run(tmp_path)
+    (tmp_path / "x.json").write_text('{"networks": [], "stacks": []}')
+    with pytest.raises(UsageError, match="x.json has no timings"):
+        study.run(tmp_path)
 
 
 def test_a_precision_that_the_gpu_refuses_loses_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,28 +174,28 @@ def test_a_precision_that_the_gpu_refuses_loses_no_other(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(layers.Fp8Rows, "product", refuse)
     network = nn.Sequential(nn.Linear(32, 32)).eval().requires_grad_(False)
-    timed = study.time_network("one layer", network, torch.randn(2, 32), "cpu", 8, 5.0)
+    timed = measure.time_network("one layer", 2, network, torch.randn(2, 32), "cpu", 8, 5.0)
     failed = {t.precision: t.failed for t in timed if t.failed}
     assert failed == {"fp8": "CUDA error: no kernel image"} and len(timed) == 4
 
 
 def test_a_precision_without_kernels_is_named() -> None:
     network = nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3)).eval().requires_grad_(False)
-    timed = study.time_network("convolutions", network, torch.randn(2, 3, 8, 8), "cpu", 8, 5.0)
+    timed = measure.time_network("convolutions", 2, network, torch.randn(2, 3, 8, 8), "cpu", 8, 5.0)
     failed = {t.precision: t.failed for t in timed if t.failed}
     assert set(failed) == {"int8", "fp8"} and "no convolution" in failed["fp8"]
-    assert study._row(timed[-1])[-1] in failed.values()
+    assert study._cells(timed[-1])[-1] in failed.values()
 
 
 @pytest.mark.parametrize(
     ("low", "high", "verdict"), [(0.4, 0.6, "faster"), (1.1, 1.3, "slower"), (0.9, 1.1, "undecided")]
 )
 def test_a_verdict_follows_from_the_interval(low: float, high: float, verdict: str) -> None:
-    assert TimedOnGpu("n", 1, "int8", 1.0, 0.5 * (low + high), low, high).verdict == verdict
+    assert study.verdict(TimedOnGpu("n", 1, "int8", 1.0, 0.5 * (low + high), low, high)) == verdict
 
 
-def test_a_machine_without_a_declared_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_a_declared_gpu_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert study_module("gpu-precision") is study
     monkeypatch.setattr(profiles, "matching", lambda: "cpu-2core-avx512.v1")
     with pytest.raises(UsageError, match="declared GPU profile"):
-        study.run(None)
+        measure.measure(tmp_path, [].append)

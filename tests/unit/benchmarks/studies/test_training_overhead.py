@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from benchmarks.api import UsageError
+from benchmarks.claims import hypotheses
 from benchmarks.cli.main import main
 from benchmarks.hardware import profiles
 from benchmarks.records.study_files import study_module, to_files
 from benchmarks.studies.supernets import KINDS, Setting
 from benchmarks.studies.training_overhead import measure, study
+from benchmarks.tasks import get_task
 from supernet.objective import Batch
 
 TURNS = 5
@@ -30,7 +32,7 @@ def facts(profile: str = "cpu-2core-avx512.v1", **factors: Sequence[float]) -> d
     return {
         "task": "mt-x", "tier": "small", "space": "multi30k-xs", "profile": profile, "precision": "fp32",
         "torch": "2.13.0", "seconds": {kind: v.tolist() for kind, v in seconds.items()},
-        "numbers": dict.fromkeys(seconds, 4_000_000), "peak_bytes": {}, "others_cpu": 0.0,
+        "numbers": dict.fromkeys(seconds, 4_000_000), "others_cpu": [0.0] * 6,
         "written": {"commit": "a" * 40, "dirty_sha256": None},
     }  # fmt: skip
 
@@ -50,6 +52,20 @@ def test_the_verdict_follows_from_the_interval_over_builds(middle: float, verdic
     factors = [middle + 0.005 * i for i in (-3, -2, -1, 1, 2, 3)]
     rows = {row.kind: row for row in study.overheads(facts(**{"mos-layer": factors}))}
     assert rows["mos-layer"].verdict == verdict
+    fewer = facts(**{"mos-layer": factors})
+    fewer["seconds"] = {kind: values[:3] for kind, values in fewer["seconds"].items()}
+    assert {row.verdict for row in study.overheads(fewer)} == {"-", "interim, 3 builds"}
+
+
+def test_the_claim_asks_for_pairs_and_the_margin_that_the_study_has() -> None:
+    claim = next(claim for claim in hypotheses.claims() if claim.id == "mos-overhead")
+    assert (claim.margin, claim.n, claim.unit) == (study.MARGIN, study.BUILDS, "%")
+    for pair in claim.pairs:
+        place, _, kinds = pair.partition(": ")
+        name, tier, _, profile = place.split()
+        assert get_task(name).tier(tier, profiles.get(profile).device) and set(kinds.split(" - ")) <= set(
+            KINDS
+        )
 
 
 class Clocked:
@@ -57,6 +73,9 @@ class Clocked:
 
     def __init__(self, name: str, seconds: float, log: list[tuple[str, int]], clock: SimpleNamespace) -> None:
         self.name, self.seconds, self.log, self.clock = name, seconds, log, clock
+
+    def rehearse(self, groups: Sequence[list[Batch]]) -> None:
+        self.clock.now += 100
 
     def train(self, groups: Sequence[list[Batch]]) -> None:
         self.log.append((self.name, id(groups)))
@@ -77,6 +96,24 @@ def test_a_turn_trains_all_on_the_same_batches_in_an_order_of_its_own(
         assert {number for _, number in trained} == {id(turn)}
         assert sorted(name for name, _ in trained) == ["a", "b", "c"]
     assert len({tuple(name for name, _ in trained) for trained in each}) > 2
+
+
+@pytest.mark.parametrize("is_cuda", [False, True])
+def test_a_rehearsal_makes_the_updates_that_are_timed_next(is_cuda: bool) -> None:
+    """On a GPU it records their graphs; the architectures of an update follow from its number."""
+    net = object.__new__(measure.TrainedSupernet)
+    updates: list[int] = []
+
+    def update(group: list[Batch], done: float) -> None:
+        updates.append(net.trainer.updates)
+        net.trainer.updates += 1
+
+    net.trainer = SimpleNamespace(  # type: ignore[assignment]
+        flat=SimpleNamespace(is_cuda=is_cuda), updates=7, update=update, look=lambda loss: None
+    )
+    net.rehearse([[], []])
+    net.train([[], []])
+    assert updates == ([7, 8] if is_cuda else []) + [7, 8] and net.trainer.updates == 9
 
 
 def test_every_kind_is_one_that_studies_train() -> None:
@@ -106,12 +143,22 @@ def test_tiny_supernets_are_timed_on_the_same_random_networks(
     monkeypatch.setitem(measure.AMOUNTS, "cpu", measure.Amount(1, 3, 2))
     prepare = partial(Setting.prepared_for, "mt-synthetic-en-de", "check", tmp_path / "cache", None)
     folder = tmp_path / study.FOLDER
-    path = measure.measure(prepare, folder, "cpu", lambda line: None, ("sandwich", "hat", "mos-neuron"), 2)
+    kinds = ("sandwich", "hat", "mos-neuron")
+    path = measure.measure(prepare, folder, "cpu", [].append, kinds, 1)
+    first = json.loads(path.read_text())
+    assert measure.measure(prepare, folder, "cpu", [].append, kinds, 2) == path
     assert path.name == "mt-synthetic-en-de.check.cpu-2core-avx512.v1.json"
     assert drawn["sandwich"] == drawn["hat"] == drawn["mos-neuron"] and len(drawn["hat"]) == 2 * 7
-    found = json.loads(path.read_text())
-    assert np.shape([*found["seconds"].values()]) == (3, 2, 3)
-    assert found["numbers"]["mos-neuron"] > found["numbers"]["sandwich"] == found["numbers"]["hat"]
+    timed = json.loads(path.read_text())
+    assert np.shape([*timed["seconds"].values()]) == (3, 2, 3) and len(timed["others_cpu"]) == 2
+    assert all(builds[:1] == first["seconds"][kind] for kind, builds in timed["seconds"].items())
+    assert timed["numbers"]["mos-neuron"] > timed["numbers"]["sandwich"] == timed["numbers"]["hat"]
+    with pytest.raises(UsageError, match="has all 2 builds"):
+        measure.measure(prepare, folder, "cpu", [].append, kinds, 2)
+    path.write_text(json.dumps({**first, "written": {"commit": "b" * 40, "dirty_sha256": None}}))
+    with pytest.raises(UsageError, match="another commit: move it away"):
+        measure.measure(prepare, folder, "cpu", [].append, kinds, 2)
+    path.write_text(json.dumps(timed))
     assert main(["study", "training-overhead", "--results", str(tmp_path)]) == 0
     assert "mos-neuron" in capsys.readouterr().out
     kept = json.loads((tmp_path / "studies" / "training-overhead.json").read_text())
@@ -121,20 +168,54 @@ def test_tiny_supernets_are_timed_on_the_same_random_networks(
 
 def test_machines_and_tasks_stand_side_by_side(tmp_path: Path) -> None:
     for profile in ("cpu-2core-avx512.v1", "nvidia-h200.v1"):
-        found = facts(profile, **{"mos-layer": [1.01, 1.02, 1.03, 1.04, 1.05, 1.06]})
-        (tmp_path / f"{profile}.json").write_text(json.dumps({**found, "others_cpu": 0.9}))
+        timed = facts(profile, **{"mos-layer": [1.01, 1.02, 1.03, 1.04, 1.05, 1.06]})
+        (tmp_path / f"{profile}.json").write_text(json.dumps({**timed, "others_cpu": [0.0, 0.9]}))
     outcome = study.run(tmp_path)
     assert [row[1] for row in outcome.rows] == ["cpu-2core-avx512.v1"] * 2 + ["nvidia-h200.v1"] * 2
     assert outcome.notes[0].startswith("Disturbed") and "nvidia-h200.v1" in outcome.notes[0]
     assert set(to_files("training-overhead", outcome, None, None)) == {"md", "json", "png", "svg"}
 
 
-def test_folders_without_measurements_are_one_message(tmp_path: Path) -> None:
+def test_a_folder_without_measurements_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="training-overhead-measure --data-dir DIR"):
         study.run(tmp_path)
-    (tmp_path / "x.json").write_text('{"seconds": {"hat": [[1.0]]}}')
-    with pytest.raises(UsageError, match="x.json has no measurements"):
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"torch": None, "written": 5},
+        {"seconds": {"sandwich": [[1.0]], "mos-9": [[1.1]]}, "numbers": {"sandwich": 1, "mos-9": 1}},
+        {"seconds": {"sandwich": [[0.0]], "mos-layer": [[0.0]]}},
+        {"seconds": {"sandwich": [[1.0], [2.0]], "mos-layer": [[1.1], [2.2]]}},
+        {
+            "seconds": {"sandwich": [[1.0], [2.0]], "hat": [[0.4], [0.9]]},
+            "numbers": {"sandwich": 1, "hat": 1},
+        },
+        {"seconds": {"hat": [[1.0]]}},
+        {"others_cpu": []},
+    ],
+)
+def test_a_file_that_the_page_cannot_use_is_one_message(tmp_path: Path, change: dict) -> None:
+    (tmp_path / "x.json").write_text(json.dumps({**facts(**{"mos-layer": [1.1] * 5 + [1.2]}), **change}))
+    with pytest.raises(UsageError, match="x.json has no measurements"), np.errstate(all="ignore"):
         study.run(tmp_path)
+
+
+def test_two_files_of_one_machine_are_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(facts(**{"mos-layer": [1.1] * 5 + [1.2]})))
+    with pytest.raises(UsageError, match="b.json .*another file is of mt-x small"):
+        study.run(tmp_path)
+
+
+def test_a_task_that_no_study_trains_is_refused_before_its_data_is_prepared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["study", "training-overhead-measure", "--task", "vision-digits", "--tier", "smoke"]
+    places = ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out")]
+    assert main([*words, *places]) == 2
+    assert "of translation and of encoders alone" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_a_machine_without_a_declared_profile_is_refused_before_data_is_prepared(
