@@ -111,7 +111,7 @@ def run(folder: Path | None, say: Say = lambda line: None) -> StudyOutcome:
     return StudyOutcome(
         title="What a mixture of supernets costs in training",
         question="How much longer does an update of a mixture take than one of plain sharing under the same"
-        " sampling rule, and how much more memory?",
+        " sampling rule, and how many more numbers does it train?",
         rule=RULE,
         columns=COLUMNS,
         rows=[_row(row) for row in rows],
