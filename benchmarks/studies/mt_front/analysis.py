@@ -140,7 +140,7 @@ def timing_errors(
 ) -> dict[str, float]:
     """Return comparison -> standard error that timing alone gives the mean difference in hypervolume.
 
-    Seeds and methods share timings of equal networks, so that no interval over seeds has this luck. Each
+    Seeds and methods share timings of equal networks; of those no interval over seeds has this luck. Each
     network's timing is drawn anew, with the spread of builds pooled over networks; NaN with one build.
     """
     networks = {(point.task, tuple(point.ratios)) for point in points}

@@ -148,6 +148,13 @@ def test_the_error_of_timings_is_that_of_brute_force() -> None:
     assert less < 0.1 * error, "equal networks share their luck, which drops out"
 
 
+def test_the_page_counts_networks_that_two_seeds_share_as_one() -> None:
+    points = [p for seed in (1, 2) for p in winners("hat", seed)]
+    assert any("4 winners are in 2 cases" in note for note in outcome(points, "cpu").notes)
+    points[0] = replace(points[0], ratios=(0.5, 0.55, 0.6))
+    assert any("4 winners are in 3 cases" in note for note in outcome(points, "cpu").notes)
+
+
 def test_runs_without_a_winner_at_a_limit_are_left_out_by_name() -> None:
     points = [*winners("hat", 1), *winners("hat", 2)[:1]]
     kept, names = split_incomplete(points)
