@@ -17,9 +17,9 @@ from benchmarks.runs.repeat import has_former_settings
 from benchmarks.stats.intervals import t_interval
 from benchmarks.studies.bert_recipe.plan import REGISTERED, read_pilots
 from benchmarks.latency_tables.tables import latency_space
-from benchmarks.studies.mt_front.analysis import FrontPoint, over_limits
+from benchmarks.studies.mt_front.analysis import COMPARED, TASKS, FrontPoint, over_limits
+from benchmarks.studies.mt_front.analysis import SEEDS as PLANNED_SEEDS
 from benchmarks.studies.mt_front.study import fastest_bleu, limits_kept
-from benchmarks.studies.mt_front.timing import bleu_of, select_winners
 from benchmarks.studies.mt_gap import study
 from benchmarks.studies.retraining.amortization import break_evens
 from benchmarks.studies.retraining.plan import NOTHING
@@ -37,10 +37,10 @@ def section(start: str, end: str) -> str:
     return " ".join(text[text.index(start) : text.index(end, text.index(start))].split())
 
 
-def shown(values: list[float], sign: str = "+") -> str:
+def shown(values: list[float], sign: str = "+", digits: int = 2) -> str:
     """Text of a mean with its interval."""
-    interval = t_interval(values)
-    return f"{interval.mean:{sign}.2f} [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}]"
+    interval, form = t_interval(values), f"{sign}.{digits}f"
+    return f"{interval.mean:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
 
 
 def quoted_beside(text: str, figures: list[str]) -> set[str]:
@@ -214,59 +214,64 @@ def test_every_figure_on_retraining_follows_from_the_measurements_and_no_other_i
     assert rest == {f"-{plan.margin:g}"}
 
 
-def smallest_feed_forwards(seeds: set[int]) -> dict[str, str]:
-    """Method -> share of the encoder layers of its winners at five limits with the smallest feed-forward."""
-    widths: dict[str, list[int]] = {}
-    for path in sorted((ROOT / "results" / "records" / "mt-multi30k-en-de").rglob("*.json")):
-        record = json.loads(path.read_text("utf-8"))
-        if record["spec"]["tier"] == "front" and record["spec"]["seed"] in seeds:
-            for candidate in headline_candidates(record["candidates"]).values():
-                widths.setdefault(record["spec"]["method"], []).extend(candidate["architecture"]["encoder_ffn"])
-    least = min(map(min, widths.values()))
-    return {method: f"{100 * every.count(least) / len(every):.0f}" for method, every in widths.items()}
+CAPTIONS, PROSE = TASKS
+PLANNED = [*dict.fromkeys(method for pair in COMPARED for method in pair)]
 
 
 class Fronts:
-    """Figures of the study of fronts, on the task that has runs."""
+    """Figures of the study of fronts on one task."""
 
-    def __init__(self) -> None:
+    def __init__(self, task: str) -> None:
         self.kept = json.loads((ROOT / "results" / "studies" / "mt-front.json").read_text("utf-8"))
-        self.points = [FrontPoint(**point) for point in self.kept["points"]]
+        self.task = task
+        points = [FrontPoint(**point) for point in self.kept["points"]]
+        self.points = [point for point in points if point.task == task]
 
     def volume(self, name: str) -> str:
         """Registered difference in hypervolume."""
-        return shown(self.kept["paired"][f"mt-multi30k-en-de: {name}"]["values"])
+        return shown(self.kept["paired"][f"{self.task}: {name}"]["values"])
 
-    def error(self, name: str) -> str:
+    def p(self, name: str) -> str:
+        """Its p value after correction."""
+        return f"p {self.kept['paired'][f'{self.task}: {name}']['p']:.2g}"
+
+    def error(self, name: str) -> float:
         """Standard error of timings."""
-        return f"{self.kept['timing_errors'][f'mt-multi30k-en-de: {name}']:.2f}"
+        return float(self.kept["timing_errors"][f"{self.task}: {name}"])
 
     def beside(self, name: str, part: str) -> str:
         """Difference in a figure that stands beside the hypervolume."""
-        span = t_interval(self.kept["beside"][f"mt-multi30k-en-de: {name}"][part])
-        form = "+.3f" if part == "ratio" else "+.2f"
-        return f"{span.mean:{form}} [{span.low:{form}}, {span.high:{form}}]"
+        values = self.kept["beside"][f"{self.task}: {name}"][part]
+        return shown(values, digits=3 if part == "ratio" else 2)
 
     def gained(self, method: str) -> str:
         """BLEU of winners minus the same with inherited weights."""
         seeds = over_limits(
             [p for p in self.points if p.method == method], lambda p: p.bleu - (p.inherited_bleu or math.nan)
         )
-        return shown(list(seeds["mt-multi30k-en-de", method].values()))
+        return shown(list(seeds[self.task, method].values()))
 
     def bleu(self, method: str, other: str) -> str:
         """Difference in BLEU, mean over limits."""
         means = over_limits(self.points, lambda p: p.bleu)
-        ours, theirs = (means["mt-multi30k-en-de", name] for name in (method, other))
+        ours, theirs = (means[self.task, name] for name in (method, other))
         return shown([ours[seed] - theirs[seed] for seed in ours])
 
+    def mean(self, method: str) -> str:
+        """Mean BLEU over seeds and limits."""
+        return f"{np.mean([point.bleu for point in self.points if point.method == method]):.1f}"
+
+    def each(self, method: str) -> dict[int, float]:
+        """Seed -> mean BLEU over limits."""
+        return over_limits(self.points, lambda p: p.bleu)[self.task, method]
+
     def step(self, tight: float, loose: float) -> str:
-        """Range over methods of what BLEU gains from one limit to another."""
+        """Range over the planned methods of what BLEU gains from one limit to another."""
+
         def mean(method: str, limit: float) -> float:
             return float(np.mean([p.bleu for p in self.points if (p.method, p.limit) == (method, limit)]))
 
-        methods = dict.fromkeys(p.method for p in self.points)
-        steps = sorted(mean(method, loose) - mean(method, tight) for method in methods)
+        steps = sorted(mean(method, loose) - mean(method, tight) for method in PLANNED)
         return f"{steps[0]:+.2f} to {steps[-1]:+.2f}"
 
 
@@ -280,119 +285,94 @@ def of_front(task: str) -> dict[str, dict[int, Any]]:
     return records
 
 
-def means_over_limits(records: dict[str, dict[int, Any]]) -> dict[str, dict[int, float]]:
-    """Method -> seed -> mean BLEU of its winners at the five limits."""
-    means: dict[str, dict[int, float]] = {}
-    for method, seeds in records.items():
-        for seed, record in seeds.items():
-            winners = [winner.product for _, _, winner in select_winners([record])]
-            assert len(winners) == 5
-            means.setdefault(method, {})[seed] = float(np.mean([bleu_of(winner) for winner in winners]))
-    return means
+def smallest_feed_forwards(task: str) -> dict[str, str]:
+    """Method -> share of the encoder layers of its winners at five limits with the smallest feed-forward."""
+    widths: dict[str, list[int]] = {}
+    for method, seeds in of_front(task).items():
+        for record in seeds.values():
+            for candidate in headline_candidates(record["candidates"]).values():
+                widths.setdefault(method, []).extend(candidate["architecture"]["encoder_ffn"])
+    least = min(map(min, widths.values()))
+    return {method: f"{100 * every.count(least) / len(every):.0f}" for method, every in widths.items()}
 
 
-def test_figures_on_baselines_that_spend_little_follow_from_their_records() -> None:
-    means = means_over_limits(of_front("mt-multi30k-en-de"))
-
-    def mean(method: str) -> str:
-        return f"{np.mean([*means[method].values()]):.1f}"
-
-    low, high = (f"{value:.1f}" for value in sorted(means["bignas"].values()))
-    assert {len(means[method]) for method in ("hat-sandwich", "scratch", "hat")} == {6}
-    figures = [
-        f"`matformer` has {mean('matformer')} ({len(means['matformer'])} seeds)",
-        f"{mean('lts')} ({len(means['lts'])})",
-        f"{mean('hat-sandwich')} of plain sharing, {mean('scratch')} of `scratch` and {mean('hat')} of HAT (6 each)",
-        f"has {low} and {high}",
-    ]
-    text = section("* **Baselines that spend little", "* Plain sharing's winners")
-    assert quoted_beside(text, figures) == set()
-
-
-def test_figures_on_technical_prose_follow_from_its_records() -> None:
-    records = of_front("mt-libreoffice-en-de")
-    assert {method: len(seeds) for method, seeds in records.items() if len(seeds) != 6} == {"scratch": 4}
-    means = means_over_limits(records)
-
-    def apart(method: str, other: str) -> str:
-        return shown([means[method][seed] - means[other][seed] for seed in means[method] if seed in means[other]])
-
-    single = [*records["hat"].values(), *records["random-search"].values()]
-    losses = sorted(
-        [c["valid"]["loss"] for c in record["candidates"] if c["origin"] == "inherited"] for record in single
-    )
+def fronts_quoted() -> list[str]:
+    """Figures of the section on fronts, in their order."""
+    captions, prose = Fronts(CAPTIONS), Fronts(PROSE)
+    both = (captions, prose)
+    neuron, layer = "mos-neuron - hat-sandwich", "mos-layer - hat-sandwich"
+    hat, alone, chance, own = "hat-sandwich - hat", "hat-sandwich - scratch", "hat - random-search", "mos-neuron - hat"
+    errors = sorted(f.error(f"{a} - {b}") for f in both for a, b in COMPARED)
+    share, said = smallest_feed_forwards(CAPTIONS), limits_kept([*captions.points, *prose.points])[0]
+    over, networks, most, narrow, wide = re.findall(
+        r"(\d+) of (\d+) .*: (\d+) % .*192: ([+-]\d+) %, 256: ([+-]\d+) %", said
+    )[0]
+    shared = [(f.task, p.method, *p.ratios) for f in both for p in f.points if p.method in PLANNED]
+    spent = [("lts", "scratch"), ("matformer", "hat-sandwich"), ("minitron", "hat-sandwich")]
+    single = [r for method in ("hat", "random-search") for r in of_front(PROSE)[method].values()]
+    losses = sorted([c["valid"]["loss"] for c in r["candidates"] if c["origin"] == "inherited"] for r in single)
     *learnt, odd = (sorted(those) for those in losses)
-    others = sorted(loss for those in learnt for loss in those)
-    figures = [
-        f"plain sharing minus HAT {apart('hat-sandwich', 'hat')}",
-        f"minus `scratch` {apart('hat-sandwich', 'scratch')}",
-        f"{apart('mos-neuron', 'hat-sandwich')} neuron-wise",
-        f"{apart('mos-layer', 'hat-sandwich')} layer-wise",
-        f"HAT minus chance is {apart('hat', 'random-search')}",
-        f"One of {len(single)} supernets of single paths did not learn there: its networks' validation losses are"
-        f" {odd[0]:.2f} to {odd[-1]:.2f}, all others' {others[0]:.2f} to {others[-1]:.2f}",
-    ]
+    rest = sorted(loss for those in learnt for loss in those)
     assert odd in [
         sorted(c["valid"]["loss"] for c in record["candidates"] if c["origin"] == "inherited")
-        for record in records["random-search"].values()
+        for record in of_front(PROSE)["random-search"].values()
     ]
-    text = section("* **On technical prose", "* **Baselines that spend little")
-    assert quoted_beside(text, figures) == set()
-
-
-def test_every_figure_on_fronts_follows_from_the_study_and_no_other_is_quoted() -> None:
-    fronts = Fronts()
-    assert {len(figure["values"]) for figure in fronts.kept["paired"].values()} == {5}
-    assert not any("p" in figure for figure in fronts.kept["paired"].values()), "interim: nothing is tested"
-    neuron, layer, hat, alone = (
-        "mos-neuron - hat-sandwich",
-        "mos-layer - hat-sandwich",
-        "hat-sandwich - hat",
-        "hat-sandwich - scratch",
-    )
-    timed = {point.seed for point in fronts.points}
-    share, limits = smallest_feed_forwards(timed), limits_kept(fronts.points)[0]
-    captions = (ROOT / "results" / "records" / "mt-multi30k-en-de" / "nvidia-h200.v1").rglob("*.json")
-    specs = [json.loads(path.read_text("utf-8"))["spec"] for path in captions]
-    assert {spec["seed"] for spec in specs if spec["tier"] == "front"} - timed == {6}, "the sixth waits"
-    over, networks, most, narrow, wide = re.findall(r"(\d+) of (\d+) .*: (\d+) % .*192: (\+\d+) %, 256: (\+\d+) %", limits)[0]
-    prose = list((ROOT / "results" / "records" / "mt-libreoffice-en-de").rglob("*.json"))
-    published = sorted(latency_space().choice("decoder_embed_dim").options)
-    figures = [
-        f"{len(prose)} of 36 runs on technical prose",
-        "widths {} and {} alone".format(*published),
-        f"{fronts.volume(hat)} of hypervolume (timing error {fronts.error(hat)})",
-        fronts.beside(hat, "bleu"),
-        fronts.beside(hat, "ratio"),
-        fronts.gained("hat"),
-        fronts.gained("hat-sandwich"),
-        fronts.bleu("scratch", "hat"),
-        fronts.volume("hat - random-search"),
-        fronts.beside(hat, "inherited"),
-        *(fronts.volume(name) for name in (neuron, layer)),
-        *(fronts.beside(name, "bleu") for name in (neuron, layer)),
-        *(fronts.beside(name, "ratio") for name in (neuron, layer)),
-        *(fronts.beside(name, "counted") for name in (neuron, layer)),
-        f"{fronts.volume(alone)} of hypervolume (timing error {fronts.error(alone)})",
-        fronts.beside(alone, "bleu"),
-        fronts.beside(alone, "ratio"),
-        *(fronts.beside(name, "knee") for name in (hat, neuron, layer)),
-        fronts.step(0.48, 0.55),
-        fronts.step(0.63, 0.7),
+    return [
+        "widths {} and {} alone".format(*sorted(latency_space().choice("decoder_embed_dim").options)),
+        *(f"{f.volume(hat)} of hypervolume ({f.p(hat)})" if f is captions else f"{f.volume(hat)} ({f.p(hat)})" for f in both),
+        *(f.beside(hat, part) for f in both for part in ("bleu", "ratio")),
+        *(f"{f.volume(own)} ({f.p(own)})" for f in both),
+        *(f.volume(name) for name in (neuron, layer) for f in both),
+        f"{captions.p(neuron)} and 1",
+        *(f.beside(name, "bleu") for name in (neuron, layer) for f in both),
+        *(f"{f.volume(alone)} ({f.p(alone)})" for f in both),
+        *(f.beside(alone, part) for f in both for part in ("bleu", "ratio")),
+        *(f.volume(chance) for f in both),
+        *(f.gained("hat") for f in both),
+        *(f.gained("hat-sandwich") for f in both),
+        *(f.bleu("scratch", "hat") for f in both),
+        *(f.beside(hat, "inherited") for f in both),
+        f"of the planned methods' {len(shared)} winners {len(set(shared))} are networks of their own",
+        f"{errors[0]:.2f} to {errors[-1]:.2f}",
+        f"is worth {0.01 * fastest_bleu([p for f in both for p in f.points]):.2f}",
+        *(f.beside(name, "knee") for name in (hat, neuron, layer) for f in both),
+        *(f.step(*limits) for f in both for limits in ((0.48, 0.55), (0.63, 0.7))),
+        *(f"{captions.mean(method)}" for method in ("lts", "scratch")),
+        *(captions.bleu(*pair) for pair in spent),
+        *(captions.beside(f"{method} - hat-sandwich", "volume") for method in ("lts", "matformer", "minitron")),
+        "has {:.1f} and {:.1f} BLEU".format(*sorted(captions.each("bignas").values())),
+        f"one of {len(single)} supernets of single paths did not learn: its networks' validation losses are"
+        f" {odd[0]:.2f} to {odd[-1]:.2f}, all others' {rest[0]:.2f} to {rest[-1]:.2f}",
         f"in {share['hat-sandwich']} % of encoder layers, mixtures' in {share['mos-neuron']} and"
         f" {share['mos-layer']} %, HAT's in {share['hat']} %, those of chance in {share['random-search']} %",
         f"{over} of {networks} networks",
         f"by {most} % at most",
         f"{narrow} % at decoder width 192 and {wide} % at 256",
     ]
+
+
+def test_every_figure_on_fronts_follows_from_the_study_and_no_other_is_quoted() -> None:
+    captions, prose = Fronts(CAPTIONS), Fronts(PROSE)
+    assert {len(figure["values"]) for figure in captions.kept["paired"].values()} == {PLANNED_SEEDS}
+    ahead = {name for name, figure in captions.kept["paired"].items() if figure["p"] < 0.05}
+    assert ahead == {
+        f"{task}: {pair}" for task in TASKS for pair in ("hat-sandwich - hat", "mos-neuron - hat", "hat-sandwich - scratch")
+    }
+    assert {captions.kept["paired"][f"{task}: {m} - hat-sandwich"]["p"] for task, m in ((PROSE, "mos-neuron"), (PROSE, "mos-layer"))} == {1.0}
+    assert captions.p("mos-layer - hat-sandwich") == captions.p("mos-neuron - hat-sandwich")
+    for task in TASKS:
+        counts = {method: len(seeds) for method, seeds in of_front(task).items()}
+        assert all(counts[method] == PLANNED_SEEDS for method in PLANNED)
+        assert {m: n for m, n in counts.items() if m not in PLANNED} == (
+            {"lts": 6, "matformer": 6, "minitron": 6, "bignas": 2} if task == CAPTIONS else {}
+        )
     text = section("## Fronts on one core", "## BERT-like")
-    text = text.replace(section("* **On technical prose", "* Plain sharing's winners"), "")
-    # Of a timing that is not published; passes, 70 = 20 + 5 x 10 and 14 = 70 / 5; what plain sharing gains with 10 M; a limit's and a point's place.
-    allowed = {"-1.30", "70", "20", "10", "14", "30", "0", "+4.19", "0.01", "0.31", "25", "0.48", "0.55", "0.63", "0.7"}
-    assert quoted_beside(text, figures) <= allowed
-    assert f"0.01 of the fastest winner's latency is worth {0.01 * fastest_bleu(fronts.points):.2f}" in text
-    wider = {p.method for p in fronts.points if p.decoder_width == 256}
-    assert not wider & {"hat", "random-search", "scratch"} and "no winner of HAT, chance or `scratch` has" in text
+    # Passes, 70 = 20 + 5 x 10 and 14 = 70 / 5; former figures; with 10 M; a limit's and a point's place.
+    allowed = {"70", "20", "10", "14", "30", "0", "+4.19", "0.01", "25", "0.48", "0.55", "0.63", "0.7",
+               "+1.37", "+0.80", "-0.29", "1"}  # fmt: skip
+    assert quoted_beside(text, fronts_quoted()) <= allowed
+    matformer = {p.decoder_layers for p in captions.points if p.method == "matformer"}
+    assert matformer == {1} and "one decoder layer" in text
 
 
 Rows = dict[tuple[str, int], Any]

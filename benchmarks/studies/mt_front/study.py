@@ -183,8 +183,8 @@ def _timing_text(points: Sequence[FrontPoint]) -> str:
     winners = [(point.task, point.method, *point.ratios) for point in points if point.method in planned]
     return (
         f"Timing error: standard error of a mean difference by the spread of {BUILDS} builds of each network."
-        " Intervals over seeds have it as far as a method's seeds have networks of their own, which the"
-        f" planned methods' {len(winners)} winners are in {len(set(winners))} cases."
+        " Intervals over seeds have it as far as a method's seeds have networks of their own: the planned"
+        f" methods' {len(winners)} winners are {len(set(winners))} networks."
     )
 
 

@@ -150,9 +150,9 @@ def test_the_error_of_timings_is_that_of_brute_force() -> None:
 
 def test_the_page_counts_networks_that_two_seeds_share_as_one() -> None:
     points = [p for seed in (1, 2) for p in winners("hat", seed)]
-    assert any("4 winners are in 2 cases" in note for note in outcome(points, "cpu").notes)
+    assert any("4 winners are 2 networks" in note for note in outcome(points, "cpu").notes)
     points[0] = replace(points[0], ratios=(0.5, 0.55, 0.6))
-    assert any("4 winners are in 3 cases" in note for note in outcome(points, "cpu").notes)
+    assert any("4 winners are 3 networks" in note for note in outcome(points, "cpu").notes)
 
 
 def test_runs_without_a_winner_at_a_limit_are_left_out_by_name() -> None:
