@@ -119,8 +119,13 @@ def _runs(claim: Claim) -> list[str]:
         return []
     commands = []
     for pair in claim.pairs:
-        task, _, methods = pair.partition(": ")
+        task, _, both = pair.partition(": ")
+        methods = [method.split() for method in both.split(" - ")]
         words = ["supernet-bench", "run", claim.suite, "--task", task, "--tier", TIMES_TIER[claim.study]]
-        words += ["--data-dir", "DIR", "--methods", methods.replace(" - ", ","), "--seeds", str(claim.n)]
+        words += ["--data-dir", "DIR", "--methods", ",".join(name for name, *_ in methods)]
+        for name, *options in methods:
+            for option in options:
+                words += ["--option", f"{name}.{option}"]
+        words += ["--seeds", str(claim.n)]
         commands.append(" ".join(words))
     return commands

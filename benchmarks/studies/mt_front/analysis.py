@@ -23,6 +23,9 @@ COMPARED = (
     ("hat-sandwich", "scratch"),
 )
 """Comparisons of each task, fixed before the first record of these tiers."""
+CONTINUED = (("hat-sandwich", "hat after=continue"), ("mos-neuron", "hat after=continue"))
+"""Comparisons with HAT whose winners go on from inherited weights, as the others' do. They were fixed when
+the first ones had been judged and before their first record, and are corrected among themselves."""
 EXPLORED = tuple((method, "hat-sandwich") for method in ("minitron", "lts", "matformer", "bignas"))
 """Comparisons with baselines that spend little on a supernet, which came later and are not tested."""
 TASKS = ("mt-multi30k-en-de", "mt-libreoffice-en-de")
@@ -120,18 +123,19 @@ def differences(
 
 
 def compare(volumes: Mapping[Key, Mapping[int, float]]) -> dict[str, ClaimFigure]:
-    """Return comparison -> differences in hypervolume, with corrected p once all planned runs are there."""
-    apart = differences(volumes)
-    planned = [f"{task}: {method} - {other}" for task in TASKS for method, other in COMPARED]
-    adjusted: dict[str, float] = {}
-    if all(len(apart.get(name, [])) >= SEEDS for name in planned):
-        tests = {name: intervals.t_test(values) for name, values in apart.items()}
-        adjusted = intervals.holm({name: p for name, p in tests.items() if p is not None})
+    """Return comparison -> differences in hypervolume, with corrected p once its family's runs are there."""
     figures: dict[str, ClaimFigure] = {}
-    for name, values in apart.items():
-        figures[name] = {"values": values, "unit": "BLEU x latency ratio"}
-        if name in adjusted:
-            figures[name]["p"] = adjusted[name]
+    for family in (COMPARED, CONTINUED):
+        apart = differences(volumes, family)
+        planned = [f"{task}: {method} - {other}" for task in TASKS for method, other in family]
+        adjusted: dict[str, float] = {}
+        if all(len(apart.get(name, [])) >= SEEDS for name in planned):
+            tests = {name: intervals.t_test(values) for name, values in apart.items()}
+            adjusted = intervals.holm({name: p for name, p in tests.items() if p is not None})
+        for name, values in apart.items():
+            figures[name] = {"values": values, "unit": "BLEU x latency ratio"}
+            if name in adjusted:
+                figures[name]["p"] = adjusted[name]
     return figures
 
 
@@ -150,7 +154,7 @@ def timing_errors(
     for _ in range(draws):
         factors = {key: float(np.exp(rng.normal(0.0, 1.0) * error)) for key in sorted(networks)}
         drawn = [replace(p, ratio=p.ratio * factors[p.task, tuple(p.ratios)]) for p in points]
-        for name, values in differences(hypervolumes(drawn)).items():
+        for name, values in differences(hypervolumes(drawn), COMPARED + CONTINUED).items():
             means.setdefault(name, []).append(float(np.mean(values)))
     return {name: float(np.std(values, ddof=1)) for name, values in means.items()}
 
@@ -185,7 +189,7 @@ def beside(points: Sequence[FrontPoint]) -> dict[str, dict[str, list[float]]]:
         "knee": hypervolumes(points, reference=KNEE),
     }
     by_name: dict[str, dict[str, list[float]]] = {}
-    for pairs, shown in ((COMPARED, parts), (EXPLORED, volumes | parts)):
+    for pairs, shown in ((COMPARED + CONTINUED, parts), (EXPLORED, volumes | parts)):
         for part, values in shown.items():
             for name, apart in differences(values, pairs).items():
                 by_name.setdefault(name, {})[part] = apart

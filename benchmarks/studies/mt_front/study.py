@@ -56,7 +56,8 @@ RULE = (
     " the frozen reference point), minus the other's of the same seed, differs from 0 by Student's test over"
     " seeds, p below 5 % after Holm over all comparisons of the page. It is applied once, when the"
     f" {len(COMPARED)} comparisons of the {len(TASKS)} planned tasks have {SEEDS} seeds each; until then"
-    " figures are interim and have no p."
+    " figures are interim and have no p. Comparisons with HAT going on from inherited weights came after that"
+    " and before their runs; they are corrected among themselves, once all of theirs are there."
 )
 NOTES = (
     "Per cell: BLEU of all test sets pooled and latency over the reference network's, timed on one core,"

@@ -365,7 +365,7 @@ def test_the_mixture_has_a_controlled_claim_beside_each_confounded_one():
         if claim.paper != "mos" or not claim.confounded or claim.untested:
             continue
         if claim.study:
-            controlled = {pair.replace(" - hat", " - hat-sandwich") for pair in claim.pairs}
+            controlled = {f"{pair.partition(' - ')[0]} - hat-sandwich" for pair in claim.pairs}
             beside = [c for c in hypotheses.claims() if c.study == claim.study and set(c.pairs) == controlled]
             assert beside and not any(c.confounded for c in beside)
         else:

@@ -192,9 +192,12 @@ def test_every_command_on_a_study_is_one(tmp_path: Path):
             for command in runs:
                 given = main.parser().parse_args(command.split()[1:])
                 assert get_task(given.task).tier(given.tier, "cuda") and given.seeds == str(claim.n)
-                assert any(
-                    pair == f"{given.task}: {given.methods.replace(',', ' - ')}" for pair in claim.pairs
-                )
+                options = dict(text.split(".") for text in given.option or ())
+                names = [
+                    f"{name} {options[name]}" if name in options else name
+                    for name in given.methods.split(",")
+                ]
+                assert f"{given.task}: {' - '.join(names)}" in claim.pairs
 
 
 def test_a_study_of_a_tier_s_winners_has_the_commands_of_their_runs_first(tmp_path: Path):

@@ -17,6 +17,7 @@ from benchmarks.studies import cpu_latency, published_winners
 from benchmarks.studies.mt_front import plot, study
 from benchmarks.studies.mt_front.analysis import (
     COMPARED,
+    CONTINUED,
     SEEDS,
     TASKS,
     FrontPoint,
@@ -85,6 +86,28 @@ def test_p_values_are_corrected_over_both_tasks_and_come_with_the_last_run() -> 
     assert {name: figure["p"] for name, figure in figures.items()} == pytest.approx(adjusted)
     for absent in (points[2:], [p for p in points if p.task == TASKS[0]], planned_runs(SEEDS - 1)):
         assert not any("p" in figure for figure in compare(hypervolumes(absent)).values())
+
+
+def test_comparisons_that_came_later_are_corrected_among_themselves_and_change_no_other() -> None:
+    planned = planned_runs()
+    before = compare(hypervolumes(planned))
+    added = [
+        replace(p, task=task)
+        for task in TASKS
+        for seed in range(1, SEEDS + 1)
+        for p in winners("hat after=continue", seed, -0.4 + 0.1 * (seed % 4))
+    ]
+    figures = compare(hypervolumes([*planned, *added]))
+    later = {name: figure for name, figure in figures.items() if name not in before}
+    assert {name: figures[name] for name in before} == before
+    assert set(later) == {f"{task}: {ours} - {theirs}" for task in TASKS for ours, theirs in CONTINUED}
+    raw = {name: intervals.t_test(list(figure["values"])) for name, figure in later.items()}
+    adjusted = intervals.holm({name: p for name, p in raw.items() if p is not None})
+    assert {name: figure["p"] for name, figure in later.items()} == pytest.approx(adjusted)
+    some = compare(hypervolumes([*planned, *added[2:]]))
+    assert not any("p" in some[name] for name in later) and all("p" in some[name] for name in before)
+    notes = " ".join(outcome([*planned, *added], "cpu").notes)
+    assert all(f"{name}: " in notes for name in later)
 
 
 @pytest.mark.parametrize(("gain", "word"), [(1.0, "better"), (-1.0, "worse"), (0.0, "undecided")])
