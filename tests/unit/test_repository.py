@@ -326,6 +326,8 @@ def test_results_hold_published_files_and_nothing_half_written():
         "bert-recipe",
         "mt-gap",
         "mt-retraining",
+        "gpu-precision",
+        "training-overhead",
         "plots",
         "records",
         "runtimes",
