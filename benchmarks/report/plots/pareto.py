@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from benchmarks.analysis.rows import TOLERANCE
+from benchmarks.analysis.rows import ROW_SEEDS, TOLERANCE
 from benchmarks.analysis.table import Table
 from benchmarks.report.method_styles import method_styles
 from benchmarks.report.plots import style
@@ -30,8 +30,11 @@ def draw(table: Table) -> Figure:
     shown = shown.assign(at=shown[axis.figure] * axis.scale)
     reading = "Up and to the left is better. The grey line is the best that all methods together reach."
     title = f"Quality against {axis.name} of the networks each method found"
-    notes = _notes(table, shown)
-    headed = comparison_figure(table, title, reading, notes, wide=10, high=4.3, above=0.6)
+    framed = _framed(shown)
+    notes = _notes(table, shown, framed)
+    # Labels of limits stand above the frame.
+    above = 0.3 if table.bound_elsewhere else 0.6
+    headed = comparison_figure(table, title, reading, notes, wide=10, high=4.3, above=above)
     axes = headed.axes(0.07, 0.7)
     if shown.empty:
         style.draw_placeholder(axes, "no comparable run has a scored candidate")
@@ -40,7 +43,7 @@ def draw(table: Table) -> Figure:
     over = shown[shown["over"] > TOLERANCE]
     axes.plot(over["at"], over["quality"], linestyle="none", marker="x", color=INK, markersize=11, zorder=4)
     _crop(axes.set_xlim, axes.get_xlim(), shown["at"])
-    _crop(axes.set_ylim, axes.get_ylim(), shown["quality"])
+    _crop(axes.set_ylim, axes.get_ylim(), framed["quality"])
     if not timed:
         _draw_windows(axes, lines)
     elif not table.bound_elsewhere:
@@ -59,8 +62,17 @@ def draw(table: Table) -> Figure:
     return headed.figure
 
 
-def _notes(table: Table, shown: pd.DataFrame) -> list[str]:
-    """Return how points and bars were made, and the signatures of their figures."""
+def _framed(shown: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that set the frame: all, unless provisional ones would more than double its height."""
+    settled = shown[shown["n"] >= ROW_SEEDS]
+    if settled.empty:
+        return shown
+    height, widest = (float(rows["quality"].max() - rows["quality"].min()) for rows in (settled, shown))
+    return settled if 0 < 2 * height < widest else shown
+
+
+def _notes(table: Table, shown: pd.DataFrame, framed: pd.DataFrame) -> list[str]:
+    """Return how points and bars were made, rows beyond the frame, and the signatures of their figures."""
     timed, kinds = table.axis.figure == "ratio", set(shown["interval"])
     bars = {
         "seeds": "95 % t-interval over seeds (logit scale upwards, log scale sideways)",
@@ -76,6 +88,14 @@ def _notes(table: Table, shown: pd.DataFrame) -> list[str]:
         )
     if timed and table.bound_elsewhere:
         notes.append("Limits bounded latencies counted for another runtime: they have no place on this axis.")
+    if len(framed) < len(shown):
+        beyond = shown.drop(framed.index).groupby("method", sort=True)
+        ends = [
+            f"{style.shorten_name(str(method))} ({rows['n'].min()} seeds,"
+            f" {rows['quality'].min():.1f} to {rows['quality'].max():.1f})"
+            for method, rows in beyond
+        ]
+        notes.append(f"Provisional rows do not set the frame: {', '.join(ends)}.")
     if (shown["over"] > TOLERANCE).any():
         notes.append("Crossed out: over its limit when it was scored; not in the front.")
     return notes + recipes(table)[: None if timed else 1]

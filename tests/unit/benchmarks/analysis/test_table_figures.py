@@ -274,6 +274,26 @@ def test_where_targets_are_sizes_quality_is_traded_against_parameters():
     assert not build_table([sized("hat", task="bert-theirs")]).volumes["volume"].notna().any()
 
 
+def valued(method: str, seed: int, bleu: float):
+    record = fake(method, seed, limits=(0.6, 0.8))
+    for place, candidate in enumerate(record["candidates"]):
+        at = bleu + place
+        candidate["test"]["pooled"]["bleu"] |= {"value": at, "low": at - 1, "high": at + 1}
+    return integrity.seal(record)
+
+
+@pytest.mark.parametrize(("bleu", "is_beyond"), [(5.0, True), (29.0, False)])
+def test_two_seeds_far_away_do_not_squeeze_all_others(bleu: float, is_beyond: bool):
+    """Two runs that had not learnt took five sixths of the frame from nine methods with six seeds."""
+    runs = [valued("hat", seed, 30.0 + 0.1 * seed) for seed in (1, 2, 3)]
+    runs += [valued("scratch", seed, bleu + seed) for seed in (1, 2)]
+    figure = pareto.draw(build_table(runs))
+    low, high = figure.axes[0].get_ylim()
+    assert (low > bleu + 2) == is_beyond and low < 30 < high
+    said = " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
+    assert ("Provisional rows do not set the frame: scratch (2 seeds, 6.5 to 7.5)" in said) == is_beyond
+
+
 def test_networks_over_their_limit_are_crossed_out_and_not_in_the_front():
     over = fake("scratch", limits=(0.6,))
     candidate = over["candidates"][0]
