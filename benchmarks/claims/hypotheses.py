@@ -143,8 +143,8 @@ class Evidence:
     p: float | None
     """p of "the effect equals the margin"; None if not tested.
 
-    On records it is of a two-sided t-test before any correction; on a study of an exact two-sided sign-flip
-    test after Holm over the pairs of the claim.
+    On records it is of a two-sided t-test before any correction; on a study the study's own, after its
+    correction, else of an exact two-sided sign-flip test after Holm over the pairs of the claim.
     """
     verdict: str
     why: str
@@ -156,6 +156,8 @@ class Evidence:
     """``p`` after Holm over the family of claims; None where not tested by records."""
     looks: int = 0
     """Looks taken of ``LOOKS``."""
+    is_p_of_study: bool = False
+    """Origin of ``p``: True where it is the study's own."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,8 @@ def judge(claim: Claim, studies: Mapping[str, Study]) -> ClaimVerdict:
     if len(evidence) == 1:
         verdict, why = evidence[0].verdict, evidence[0].why
     elif len(verdicts) == 1:
-        verdict, why = verdicts.pop(), f"each of its {len(evidence)} tables agrees"
+        verdict = verdicts.pop()
+        why = f"each of its {len(evidence)} tables is {verdict}"
     elif claim.quantifier == "some" and SUPPORTED in verdicts:
         reached = [entry.profile for entry in evidence if entry.verdict == SUPPORTED]
         verdict, why = SUPPORTED, f"some network reaches it: {', '.join(reached)}"
@@ -96,9 +97,8 @@ def _evidence(claim: Claim, study: Study, pair: str, p: float | None) -> Evidenc
         p = figure.p
         if p >= intervals.ALPHA and verdict in (SUPPORTED, REFUTED):
             verdict, why = UNDECIDED, f"p {p:.3g} after the study's correction over its comparisons"
-    return Evidence(
-        where, table, seeds, interval.mean, interval.low, interval.high, p, verdict, why, ()
-    )  # fmt: skip
+    figures = interval.mean, interval.low, interval.high, p
+    return Evidence(where, table, seeds, *figures, verdict, why, (), is_p_of_study=figure.p is not None)
 
 
 def command_for(claim: Claim) -> str:
@@ -109,7 +109,8 @@ def command_for(claim: Claim) -> str:
     if claim.study in TIMES_UPDATES:
         # A pair is "TASK TIER on PROFILE: KIND - KIND"; whoever types this types it on each profile.
         places = dict.fromkeys(tuple(pair.partition(" on ")[0].split()) for pair in claim.pairs)
-        return " && ".join(f"{study} --task {task} --tier {tier}" for task, tier in places)
+        timed = [f"{study} --task {task} --tier {tier}" for task, tier in places]
+        return " && ".join([*timed, f"supernet-bench study {claim.study}"])
     return " && ".join([*_runs(claim), study])
 
 

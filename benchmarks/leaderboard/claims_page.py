@@ -144,10 +144,12 @@ def evidence(verdict: ClaimVerdict) -> list[EvidenceTexts]:
     """Return the evidence of a verdict: where it is, its figures, and the records used."""
     texts: list[EvidenceTexts] = []
     for part in verdict.evidence:
-        holm = " after Holm" if len(verdict.claim.pairs) > 1 else ""
-        searched = "sign-flip p" if verdict.claim.replicates == "paired seeds" else "p"
-        test = searched if verdict.claim.study else "t-test p"
-        p = "" if part.p is None else f", {test} {p_text(part.p)}{holm}"
+        test, correction = "t-test p", ""
+        if part.is_p_of_study:
+            test, correction = "p", " after the study's correction"
+        elif verdict.claim.study:
+            test, correction = "sign-flip p", " after Holm" if len(verdict.claim.pairs) > 1 else ""
+        p = "" if part.p is None else f", {test} {p_text(part.p)}{correction}"
         over = f"; mean over {', '.join(part.parts)}" if part.parts else ""
         replicates = f" over {len(part.seeds)} {verdict.claim.replicates}" if part.seeds else ""
         figures = f"{_interval(verdict.claim, part)}{replicates}{p}: {part.verdict},"

@@ -91,7 +91,7 @@ def _notes(table: Table, shown: pd.DataFrame, framed: pd.DataFrame) -> list[str]
     if len(framed) < len(shown):
         beyond = shown.drop(framed.index).groupby("method", sort=True)
         ends = [
-            f"{style.shorten_name(str(method))} ({rows['n'].min()} seeds,"
+            f"{style.shorten_name(str(method))} (n {rows['n'].min()},"
             f" {rows['quality'].min():.1f} to {rows['quality'].max():.1f})"
             for method, rows in beyond
         ]

@@ -150,7 +150,7 @@ def _resumed(path: Path, facts: JsonObject) -> tuple[JsonObject, set[tuple[str, 
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         differing, known = ["content"], set()
     if differing:
-        what = "commit" if differing == ["written"] else differing[0]
+        what = "commit, or local changes" if differing == ["written"] else differing[0]
         raise UsageError(f"{path} was begun with another {what}: move it away and time again")
     return {**kept, "planned": facts["planned"]}, known
 

@@ -7,13 +7,15 @@ that were fitted to this runtime; the front has timed ones.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.records.canonical import JsonObject
+from benchmarks.records import study_files
+from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.records.record import Record
 from benchmarks.records.study_files import ClaimFigure, StudyOutcome
 from benchmarks.studies.interval_text import interval_text
@@ -54,7 +56,7 @@ SUITE, TIER = "mt", "front"
 RULE = (
     "a method's front is better where the hypervolume of its winners (BLEU, latency over the reference's, to"
     " the frozen reference point), minus the other's of the same seed, differs from 0 by Student's test over"
-    " seeds, p below 5 % after Holm over all comparisons of the page. It is applied once, when the"
+    " seeds, p below 5 % after Holm over the planned comparisons. It is applied once, when the"
     f" {len(COMPARED)} comparisons of the {len(TASKS)} planned tasks have {SEEDS} seeds each; until then"
     " figures are interim and have no p. Comparisons with HAT going on from inherited weights came after that"
     " and before their runs; they are corrected among themselves, once all of theirs are there."
@@ -98,7 +100,27 @@ def run(folder: Path, say: Say) -> StudyOutcome:
         summarize(record, limit, winner, builds[network_key(record, winner.product)], profile)
         for record, limit, winner in winners
     ]
-    return outcome(points, profile.name, omitted)
+    return outcome(points, profile.name, omitted, judged_before(folder.parent))
+
+
+def judged_before(results: Path) -> JsonObject:
+    """Return the comparisons to which the rule has been applied, with their commit; empty without a page.
+
+    The rule is applied once. Timings of a later session would move figures near a limit over it.
+
+    Raises:
+        InvalidRecordError: the page's file was changed after it was written.
+    """
+    path = results / study_files.FOLDER / "mt-front.json"
+    if not path.is_file():
+        return {}
+    study_files.load(path, figures=False)
+    old: JsonObject = json.loads(path.read_text("utf-8"))
+    figures = {name: figure for name, figure in old["paired"].items() if "p" in figure}
+    earlier: JsonObject = old.get("judged") or {}
+    source = old.get("measured") or old["written"]
+    commits = {name: earlier.get(name, {}).get("commit", source["commit"]) for name in figures}
+    return {name: {"figure": figure, "commit": commits[name]} for name, figure in figures.items()}
 
 
 def rejudge(path: Path) -> StudyOutcome:
@@ -110,7 +132,7 @@ def rejudge(path: Path) -> StudyOutcome:
 
     def judge(old: JsonObject) -> StudyOutcome:
         points = [FrontPoint(**point) for point in old["points"]]
-        return outcome(points, old["profile"], OmittedRecords(**old["omitted"]))
+        return outcome(points, old["profile"], OmittedRecords(**old["omitted"]), old.get("judged"))
 
     return judge_again(path, "mt-front", judge)
 
@@ -121,15 +143,27 @@ def _is_published(record: Record) -> bool:
 
 
 def outcome(
-    points: Sequence[FrontPoint], profile: str, omitted: OmittedRecords = NONE_OMITTED
+    points: Sequence[FrontPoint],
+    profile: str,
+    omitted: OmittedRecords = NONE_OMITTED,
+    judged: JsonView | None = None,
 ) -> StudyOutcome:
-    """Return the outcome of all timings, of which there is at least one."""
+    """Return the outcome of all timings, of which there is at least one.
+
+    Args:
+        points: all winners.
+        profile: of the machine.
+        omitted: records that were left out.
+        judged: comparisons that were judged before, as ``judged_before`` returns them; they stay.
+    """
     from benchmarks.report.plots.style import render
     from benchmarks.studies.mt_front import plot
 
     kept, left_out = split_incomplete(points)
     volumes = hypervolumes(kept)
     figures, exploratory = compare(volumes), beside(kept)
+    for name, verdict in (judged or {}).items():
+        figures[name] = verdict["figure"]
     luck = timing_errors(kept, np.random.default_rng(SEED))
     notes = [
         *NOTES,
@@ -143,6 +177,12 @@ def outcome(
         f"Timed on {profile}, in turns with the reference; other programs took up to"
         f" {max(point.others_cpu for point in points):g} processors. Signature: {points[0].signature}",
     ]
+    if judged:
+        commits = ", ".join(sorted({str(verdict["commit"])[:12] for verdict in judged.values()}))
+        notes.append(
+            f"{len(judged)} comparisons were judged before, on timings of commit {commits}: their differences"
+            " and p are those, while the table has today's timings."
+        )
     if left_out:
         notes.append(f"Left out, without a winner at each limit: {', '.join(left_out)}.")
     notes += omitted.notes
@@ -173,6 +213,7 @@ def outcome(
             "beside": exploratory,
             "timing_errors": luck,
             "omitted": asdict(omitted),
+            "judged": dict(judged or {}),
         },
         pictures=render(lambda: plot.draw(kept)),
     )
@@ -185,7 +226,9 @@ def _timing_text(points: Sequence[FrontPoint]) -> str:
     return (
         f"Timing error: standard error of a mean difference by the spread of {BUILDS} builds of each network."
         " Intervals over seeds have it as far as a method's seeds have networks of their own: the planned"
-        f" methods' {len(winners)} winners are {len(set(winners))} networks."
+        f" methods' {len(winners)} winners are {len(set(winners))} networks, counted method by method."
+        " A session has luck of its own, which neither has: the same networks keep other places on the"
+        " reference's scale on another day."
     )
 
 

@@ -132,8 +132,8 @@ def test_up_to_is_judged_by_some_network_and_in_general_by_every_table(tmp_path,
 
 
 def test_a_comparison_has_one_verdict_the_study_s_after_its_correction(tmp_path: Path):
-    claim = replace(CLAIM, pairs=(VIT,), replicates="supernets", n=6)
-    for p, verdict in ((0.03, SUPPORTED), (0.08, UNDECIDED)):
+    claims = [replace(CLAIM, pairs=(VIT,), replicates=over, n=6) for over in ("supernets", "paired seeds")]
+    for claim, p, verdict in ((c, *each) for c in claims for each in ((0.03, SUPPORTED), (0.08, UNDECIDED))):
         entries = {VIT: {"values": UP[:7], "unit": CLAIM.unit, "p": p}}
         outcome = StudyOutcome("?", "?", "So.", ("a",), [("1",)], ["n"], {"paired": entries}, {"png": b"p"})
         for ending, content in study_files.to_files("simq-search", outcome, None, None).items():
@@ -142,7 +142,8 @@ def test_a_comparison_has_one_verdict_the_study_s_after_its_correction(tmp_path:
         assert (found.verdict, found.evidence[0].p) == (verdict, p)
         assert ("after the study's correction" in found.why) == (verdict == UNDECIDED)
         page = claims_page.markdown([found])
-        assert f"7 supernets, p {p:.3f}" in page and "sign-flip p 0" not in page
+        assert f"7 {claim.replicates}, p {p:.4f} after the study's correction" in page
+        assert "sign-flip p 0" not in page
 
 
 def test_an_interval_of_no_width_is_refused(tmp_path: Path):
@@ -182,13 +183,14 @@ def test_every_command_on_a_study_is_one(tmp_path: Path):
         if claim.study in STUDIES:
             *runs, study = judged(tmp_path, claim).command.split(" && ")
             asked = main.parser().parse_args(study.split()[1:]).name
-            assert asked == MEASURED.get(claim.study, claim.study) and study_module(claim.study).run
             if claim.study in TIMES_UPDATES:
-                every = [main.parser().parse_args(words.split()[1:]) for words in (*runs, study)]
-                timed = [(given.task, given.tier) for given in every]
-                assert timed == [("mt-multi30k-en-de", "small"), ("mt-multi30k-en-de", "paper")]
-                assert all(given.name == asked for given in every)
+                every = [main.parser().parse_args(words.split()[1:]) for words in runs]
+                timed = [(given.name, given.task, given.tier) for given in every]
+                measuring = MEASURED[claim.study]
+                assert timed == [(measuring, "mt-multi30k-en-de", tier) for tier in ("small", "paper")]
+                assert asked == claim.study
                 continue
+            assert asked == MEASURED.get(claim.study, claim.study) and study_module(claim.study).run
             for command in runs:
                 given = main.parser().parse_args(command.split()[1:])
                 assert get_task(given.task).tier(given.tier, "cuda") and given.seeds == str(claim.n)

@@ -11,7 +11,8 @@ import pytest
 
 from benchmarks.api import InvalidRecordError, UsageError
 from benchmarks.hardware import profiles
-from benchmarks.records.study_files import to_files
+from benchmarks.records import store
+from benchmarks.records.study_files import StudyOutcome, to_files
 from benchmarks.stats import intervals
 from benchmarks.studies import cpu_latency, published_winners
 from benchmarks.studies.mt_front import plot, study
@@ -171,11 +172,36 @@ def test_the_error_of_timings_is_that_of_brute_force() -> None:
     assert less < 0.1 * error, "equal networks share their luck, which drops out"
 
 
+def test_a_judged_comparison_keeps_its_figures(tmp_path: Path) -> None:
+    def write(page: StudyOutcome, commit: str) -> None:
+        for ending, content in to_files("mt-front", page, commit, None).items():
+            store.write_text(tmp_path / "studies" / f"mt-front.{ending}", content)
+
+    assert study.judged_before(tmp_path) == {}
+    interim = outcome(planned_runs(SEEDS - 1), "cpu")
+    write(interim, "0" * 40)
+    assert study.judged_before(tmp_path) == {}
+    first = outcome(planned_runs(), "cpu")
+    write(first, "1" * 40)
+    judged = study.judged_before(tmp_path)
+    assert {name: verdict["figure"] for name, verdict in judged.items()} == first.facts["paired"]
+    slower = [replace(p, ratio=2 * p.ratio) if p.method == "mos-neuron" else p for p in planned_runs()]
+    second = outcome(slower, "cpu", judged=judged)
+    assert second.facts["paired"] == first.facts["paired"] != outcome(slower, "cpu").facts["paired"]
+    assert any(
+        "12 comparisons were judged before, on timings of commit 111111111111" in n for n in second.notes
+    )
+    write(second, "2" * 40)
+    assert study.judged_before(tmp_path) == judged
+    again = study.rejudge(tmp_path / "studies" / "mt-front.json")
+    assert again.facts["paired"] == first.facts["paired"]
+
+
 def test_the_page_counts_networks_that_two_seeds_share_as_one() -> None:
     points = [p for seed in (1, 2) for p in winners("hat", seed)]
-    assert any("4 winners are 2 networks" in note for note in outcome(points, "cpu").notes)
+    assert any("4 winners are 2 networks, counted" in note for note in outcome(points, "cpu").notes)
     points[0] = replace(points[0], ratios=(0.5, 0.55, 0.6))
-    assert any("4 winners are 3 networks" in note for note in outcome(points, "cpu").notes)
+    assert any("4 winners are 3 networks, counted" in note for note in outcome(points, "cpu").notes)
 
 
 def test_runs_without_a_winner_at_a_limit_are_left_out_by_name() -> None:

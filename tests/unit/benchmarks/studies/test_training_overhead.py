@@ -76,6 +76,7 @@ class Clocked:
 
     def rehearse(self, groups: Sequence[list[Batch]]) -> None:
         self.clock.now += 100
+        self.log.append((f"rehearsed {self.name}", id(groups)))
 
     def train(self, groups: Sequence[list[Batch]]) -> None:
         self.log.append((self.name, id(groups)))
@@ -91,9 +92,11 @@ def test_a_turn_trains_all_on_the_same_batches_in_an_order_of_its_own(
     turns: list[list[list[Batch]]] = [[] for _ in range(8)]
     found = measure.timed_turns(nets, turns, np.random.default_rng(0))
     assert found == {"a": [1.0] * 8, "b": [2.0] * 8, "c": [4.0] * 8}
-    each = [log[i : i + 3] for i in range(0, len(log), 3)]
-    for turn, trained in zip(turns, each, strict=True):
-        assert {number for _, number in trained} == {id(turn)}
+    blocks = [log[i : i + 6] for i in range(0, len(log), 6)]
+    each = [block[3:] for block in blocks]
+    for turn, block, trained in zip(turns, blocks, each, strict=True):
+        assert {number for _, number in block} == {id(turn)}
+        assert sorted(name for name, _ in block[:3]) == ["rehearsed a", "rehearsed b", "rehearsed c"]
         assert sorted(name for name, _ in trained) == ["a", "b", "c"]
     assert len({tuple(name for name, _ in trained) for trained in each}) > 2
 
@@ -153,10 +156,14 @@ def test_tiny_supernets_are_timed_on_the_same_random_networks(
     assert np.shape([*timed["seconds"].values()]) == (3, 2, 3) and len(timed["others_cpu"]) == 2
     assert all(builds[:1] == first["seconds"][kind] for kind, builds in timed["seconds"].items())
     assert timed["numbers"]["mos-neuron"] > timed["numbers"]["sandwich"] == timed["numbers"]["hat"]
-    with pytest.raises(UsageError, match="has all 2 builds"):
-        measure.measure(prepare, folder, "cpu", [].append, kinds, 2)
+    before = path.read_bytes()
+    assert (
+        measure.measure(prepare, folder, "cpu", [].append, kinds, 2) == path and path.read_bytes() == before
+    )
+    with pytest.raises(UsageError, match="other builds than 1 of each"):
+        measure.measure(prepare, folder, "cpu", [].append, kinds, 1)
     path.write_text(json.dumps({**first, "written": {"commit": "b" * 40, "dirty_sha256": None}}))
-    with pytest.raises(UsageError, match="another commit: move it away"):
+    with pytest.raises(UsageError, match="another commit, or of local changes: move it away"):
         measure.measure(prepare, folder, "cpu", [].append, kinds, 2)
     path.write_text(json.dumps(timed))
     assert main(["study", "training-overhead", "--results", str(tmp_path)]) == 0
