@@ -209,8 +209,14 @@ def test_the_overhead_on_two_cores_is_that_of_the_study():
     kept = json.loads((ROOT / "results/studies/training-overhead.json").read_text("utf-8"))["paired"]
     assert not [name for name in kept if "h200" in name], "then the claim has a verdict"
     text = section("Of the mixture's claims are", "Of SimQ's")
-    for kind, words in (("mos-neuron", "takes {} % longer"), ("mos-layer", "layer-wise one {} %"), ("mos-neuron-4", "four experts {} %")):
-        span = intervals.t_interval(kept[f"mt-multi30k-en-de small on cpu-2core-avx512.v1: {kind} - sandwich"]["values"])
+    for kind, words in (
+        ("mos-neuron", "takes {} % longer"),
+        ("mos-layer", "layer-wise one {} %"),
+        ("mos-neuron-4", "four experts {} %"),
+    ):
+        span = intervals.t_interval(
+            kept[f"mt-multi30k-en-de small on cpu-2core-avx512.v1: {kind} - sandwich"]["values"]
+        )
         assert words.format(f"{span.mean:+.1f} [{span.low:+.1f}, {span.high:+.1f}]") in text
 
 
@@ -220,10 +226,16 @@ def test_verdicts_on_the_other_encoder_papers_are_those_of_their_claims():
     others = {v.claim.id: v.verdict for v in judged if v.claim.paper not in ("mos", "simq")}
     assert set(re.findall(r"`([a-z]+(?:-[a-z]+)+)`", text)) == set(others)
     open_ones = {name for name, verdict in others.items() if verdict == hypotheses.NOT_TESTED}
-    assert others["supershaper-latency"] == hypotheses.UNDECIDED and open_ones == set(others) - {"supershaper-latency"}
+    assert others["supershaper-latency"] == hypotheses.UNDECIDED and open_ones == set(others) - {
+        "supershaper-latency"
+    }
     absent = ("supershaper", "hand-designed", "hand-designed-kd")
-    assert not [r for r in every() if r["spec"]["method"] in absent and r["spec"]["profile"] == "nvidia-h200.v1"]
-    inherited = [r for r in every() if r["spec"]["method"] == "autodistil" and "after" in r["spec"]["options"]]
+    assert not [
+        r for r in every() if r["spec"]["method"] in absent and r["spec"]["profile"] == "nvidia-h200.v1"
+    ]
+    inherited = [
+        r for r in every() if r["spec"]["method"] == "autodistil" and "after" in r["spec"]["options"]
+    ]
     assert not [r for r in inherited if r["spec"]["profile"] == "nvidia-h200.v1"]
 
 

@@ -48,7 +48,7 @@ def exploratory(search: dict[str, Any], ours: str, theirs: str, budget: int) -> 
 
 
 def lacking_held_out(search: dict[str, Any]) -> str:
-    """Held-out share of the true front minus that of the best uniform precision, in each table's own alphabet."""
+    """Held-out share of the true front minus the best uniform precision's, in each table's own alphabet."""
     tables: dict[str, Any] = {}
     for entry in search["tables"]:
         name = entry["table"]["name"]
@@ -57,7 +57,9 @@ def lacking_held_out(search: dict[str, Any]) -> str:
         ):
             tables[name] = entry
     assert len(tables) == 7
-    gains = [t["held_front"] - t["held_uniform"][max(t["uniform"], key=t["uniform"].get)] for t in tables.values()]
+    gains = [
+        t["held_front"] - t["held_uniform"][max(t["uniform"], key=t["uniform"].get)] for t in tables.values()
+    ]
     interval = t_interval(gains)
     return signed([interval.mean, interval.low, interval.high])  # type: ignore[list-item]
 
@@ -90,7 +92,8 @@ def of_searches(search: dict[str, Any]) -> dict[str, str]:
         "pruned": comparison(search, "linas", "pruned-joint"),
         "fifty held out": f"held out {comparison(search, 'linas', 'nsga2-joint, population 50', 'held_out')}",
         "ten held out": f"held out {comparison(search, 'linas', 'nsga2-joint, population 10', 'held_out')}",
-        "evolution held out": f"held out {comparison(search, 'nsga2-joint, population 50', 'random-joint', 'held_out')}",
+        "evolution held out": "held out "
+        + comparison(search, "nsga2-joint, population 50", "random-joint", "held_out"),
         "published": exploratory(search, "linas-as-published", "nsga2-joint, population 10", 200),
         "programme early": exploratory(search, "linas", "sensitivity-ilp", 50),
         "arch early": exploratory(search, "linas", "arch-then-quant", 100),
@@ -251,7 +254,10 @@ def test_evolution_that_is_ahead_on_its_own_items_alone_has_a_remark() -> None:
 def test_verdicts_on_simq_are_counted() -> None:
     judged = judge.judge([], studies=study_files.load_all(ROOT / "results"))
     ours = [v for v in judged if v.claim.paper == "simq"]
-    names = {kind: [v.claim.id for v in ours if v.verdict == kind] for kind in ("supported", "refuted", "undecided")}
+    names = {
+        kind: [v.claim.id for v in ours if v.verdict == kind]
+        for kind in ("supported", "refuted", "undecided")
+    }
     assert (names["supported"], names["refuted"]) == (["simq-evolution"], [])
     text = " ".join((ROOT / "results/FINDINGS.md").read_text("utf-8").split())
     rest = len(ours) - 1 - len(names["undecided"])

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.latency_tables.tables import latency_space
 from benchmarks.records.selection import headline_candidates
 from benchmarks.runs.repeat import has_former_settings
 from benchmarks.stats.intervals import t_interval
 from benchmarks.studies.bert_recipe.plan import REGISTERED, read_pilots
-from benchmarks.latency_tables.tables import latency_space
 from benchmarks.studies.mt_front.analysis import COMPARED, TASKS, FrontPoint, over_limits
 from benchmarks.studies.mt_front.analysis import SEEDS as PLANNED_SEEDS
 from benchmarks.studies.mt_front.study import fastest_bleu, limits_kept
@@ -86,7 +86,10 @@ def test_every_figure_on_the_gap_follows_from_the_measurements_and_no_other_is_q
     single = [sorted(mean(r, kind, "tau_within_one") for kind in gaps) for r in (bleu, loss)]
     plain = mean(bleu, "sandwich", "mae")
     share = t_interval(
-        [100 * (a["mae"] - b["mae"]) / plain for a, b in zip(gaps["mos-neuron"], gaps["sandwich"], strict=True)]
+        [
+            100 * (a["mae"] - b["mae"]) / plain
+            for a, b in zip(gaps["mos-neuron"], gaps["sandwich"], strict=True)
+        ]
     )
     assert bleu["chance"]["sandwich"] < plain - 0.3 * plain and plain < 0.49
     overall = sorted(mean(bleu, kind, "tau") for kind in gaps)
@@ -119,7 +122,12 @@ def test_every_figure_on_the_gap_follows_from_the_measurements_and_no_other_is_q
         *(f"{m:+.2f} [{a:+.2f}, {b:+.2f}]" for m, a, b in bleu["extremes"]["sandwich minus hat"].values()),
     ]
     assert not words["better"]
-    assert all(low < 0 < high for r in results.values() for of in r["extremes"].values() for _, low, high in of.values())
+    assert all(
+        low < 0 < high
+        for r in results.values()
+        for of in r["extremes"].values()
+        for _, low, high in of.values()
+    )
     text = section("## Inherited weights over a sample", "## How much training")
     assert quoted_beside(text, figures) <= {"24", "10", "200", "1.84", "1.62", "0.49", "14", "30"}
 
@@ -206,8 +214,12 @@ def test_every_figure_on_retraining_follows_from_the_measurements_and_no_other_i
     sandwiches = ("sandwich", *mixtures)
     figures += ["from {}, {} and {} networks".format(*pays("sandwich", "token passes"))]
     figures += ["{}, {} and {} in MACs".format(*pays("sandwich", "MACs"))]
-    figures += ["from {} and {} networks".format(*pays("hat", "token passes")[::2]), f"{pays('hat', 'token passes')[1]}"]
-    figures += [f"from {ends(sandwiches, '50 %', 'token passes')} and from {ends(('hat',), '50 %', 'token passes')} in passes"]
+    figures += [
+        "from {} and {} networks".format(*pays("hat", "token passes")[::2]),
+        f"{pays('hat', 'token passes')[1]}",
+    ]
+    halves = (ends(kinds, "50 %", "token passes") for kinds in (sandwiches, ("hat",)))
+    figures += ["from {} and from {} in passes".format(*halves)]
     figures += [f"Mixtures: {ends(mixtures, '100 %', 'token passes')}"]
     assert plan.seeds == 6 and len(curves) == len(numbers) * 5 and len(plan.shares) == 8
     rest = quoted_beside(section("## How much training", "## Fronts on one core"), figures)
@@ -305,7 +317,12 @@ def fronts_quoted() -> list[str]:
     captions, prose = Fronts(CAPTIONS), Fronts(PROSE)
     both = (captions, prose)
     neuron, layer = "mos-neuron - hat-sandwich", "mos-layer - hat-sandwich"
-    hat, alone, chance, own = "hat-sandwich - hat", "hat-sandwich - scratch", "hat - random-search", "mos-neuron - hat"
+    hat, alone, chance, own = (
+        "hat-sandwich - hat",
+        "hat-sandwich - scratch",
+        "hat - random-search",
+        "mos-neuron - hat",
+    )
     errors = sorted(f.error(f"{a} - {b}") for f in both for a, b in COMPARED)
     share, said = smallest_feed_forwards(CAPTIONS), limits_kept([*captions.points, *prose.points])[0]
     over, networks, most, narrow, wide = re.findall(
@@ -313,7 +330,9 @@ def fronts_quoted() -> list[str]:
     )[0]
     spent = [("lts", "scratch"), ("matformer", "hat-sandwich"), ("minitron", "hat-sandwich")]
     single = [r for method in ("hat", "random-search") for r in of_front(PROSE)[method].values()]
-    losses = sorted([c["valid"]["loss"] for c in r["candidates"] if c["origin"] == "inherited"] for r in single)
+    losses = sorted(
+        [c["valid"]["loss"] for c in r["candidates"] if c["origin"] == "inherited"] for r in single
+    )
     *learnt, odd = (sorted(those) for those in losses)
     rest = sorted(loss for those in learnt for loss in those)
     assert odd in [
@@ -322,7 +341,12 @@ def fronts_quoted() -> list[str]:
     ]
     return [
         "widths {} and {} alone".format(*sorted(latency_space().choice("decoder_embed_dim").options)),
-        *(f"{f.volume(hat)} of hypervolume ({f.p(hat)})" if f is captions else f"{f.volume(hat)} ({f.p(hat)})" for f in both),
+        *(
+            f"{f.volume(hat)} of hypervolume ({f.p(hat)})"
+            if f is captions
+            else f"{f.volume(hat)} ({f.p(hat)})"
+            for f in both
+        ),
         *(f.beside(hat, part) for f in both for part in ("bleu", "ratio")),
         *(f"{f.volume(own)} ({f.p(own)})" for f in both),
         *(f.volume(name) for name in (neuron, layer) for f in both),
@@ -336,15 +360,20 @@ def fronts_quoted() -> list[str]:
         *(f.bleu("scratch", "hat") for f in both),
         *(f.beside(hat, "inherited") for f in both),
         f"{errors[0]:.2f} to {errors[-1]:.2f}",
-        *(f"{captions.of_first_five(pair)} now" if pair == hat else captions.of_first_five(pair)
-          for pair in (hat, alone, neuron, layer, chance)),
+        *(
+            f"{captions.of_first_five(pair)} now" if pair == hat else captions.of_first_five(pair)
+            for pair in (hat, alone, neuron, layer, chance)
+        ),
         *(f.beside(pair, "counted") for pair in (hat, own) for f in both),
         f"is worth {0.01 * fastest_bleu([p for f in both for p in f.points]):.2f}",
         *(f.beside(name, "knee") for name in (hat, neuron, layer) for f in both),
         *(f.step(*limits) for f in both for limits in ((0.48, 0.55), (0.63, 0.7))),
         *(f"{captions.mean(method)}" for method in ("lts", "scratch")),
         *(captions.bleu(*pair) for pair in spent),
-        *(captions.beside(f"{method} - hat-sandwich", "volume") for method in ("lts", "matformer", "minitron")),
+        *(
+            captions.beside(f"{method} - hat-sandwich", "volume")
+            for method in ("lts", "matformer", "minitron")
+        ),
         "has {:.1f} and {:.1f} BLEU".format(*sorted(captions.each("bignas").values())),
         f"one of {len(single)} supernets of single paths did not learn: its networks' validation losses are"
         f" {odd[0]:.2f} to {odd[-1]:.2f}, all others' {rest[0]:.2f} to {rest[-1]:.2f}",
@@ -361,9 +390,14 @@ def test_every_figure_on_fronts_follows_from_the_study_and_no_other_is_quoted() 
     assert {len(figure["values"]) for figure in captions.kept["paired"].values()} == {PLANNED_SEEDS}
     ahead = {name for name, figure in captions.kept["paired"].items() if figure["p"] < 0.05}
     assert ahead == {
-        f"{task}: {pair}" for task in TASKS for pair in ("hat-sandwich - hat", "mos-neuron - hat", "hat-sandwich - scratch")
+        f"{task}: {pair}"
+        for task in TASKS
+        for pair in ("hat-sandwich - hat", "mos-neuron - hat", "hat-sandwich - scratch")
     }
-    assert {captions.kept["paired"][f"{task}: {m} - hat-sandwich"]["p"] for task, m in ((PROSE, "mos-neuron"), (PROSE, "mos-layer"))} == {1.0}
+    assert {
+        captions.kept["paired"][f"{task}: {m} - hat-sandwich"]["p"]
+        for task, m in ((PROSE, "mos-neuron"), (PROSE, "mos-layer"))
+    } == {1.0}
     assert captions.p("mos-layer - hat-sandwich") == captions.p("mos-neuron - hat-sandwich")
     for task in TASKS:
         counts = {method: len(seeds) for method, seeds in of_front(task).items()}
@@ -372,7 +406,9 @@ def test_every_figure_on_fronts_follows_from_the_study_and_no_other_is_quoted() 
             {"lts": 6, "matformer": 6, "minitron": 6, "bignas": 2} if task == CAPTIONS else {}
         )
     text = section("## Fronts on one core", "## BERT-like")
-    several = [(f.task, p.method, *p.ratios) for f in (captions, prose) for p in f.points if p.method in PLANNED]
+    several = [
+        (f.task, p.method, *p.ratios) for f in (captions, prose) for p in f.points if p.method in PLANNED
+    ]
     assert len(set(several)) > 0.94 * len(several) and "a method's seeds have networks of their own" in text
     # Passes, 70 = 20 + 5 x 10 and 14 = 70 / 5; former figures; with 10 M; a limit's and a point's place.
     allowed = {"70", "20", "10", "14", "30", "0", "+4.19", "0.01", "25", "0.48", "0.55", "0.63", "0.7",
@@ -582,7 +618,9 @@ def test_the_five_sentences_on_encoders_quote_nothing_that_the_section_does_not_
     ]
     assert f"{min(lost):.0f} to {max(lost):.0f} points of masked words behind" in text
     ratios = re.search(r"and (0\.\d\d) to (0\.\d\d) at the larger", rest)
-    assert ratios and f"saves {100 - 100 * float(ratios[2]):.0f} to {100 - 100 * float(ratios[1]):.0f} %" in text
+    assert (
+        ratios and f"saves {100 - 100 * float(ratios[2]):.0f} to {100 - 100 * float(ratios[1]):.0f} %" in text
+    )
     computed = {*NUMBER.findall(" ".join(new)), "8", "16", "5", "17"}
     sentences = {str(n) for n in range(1, 6)}
     assert set(NUMBER.findall(text)) <= set(NUMBER.findall(rest)) | computed | sentences | {"3.4", "5.4"}
