@@ -48,7 +48,7 @@ class Amount:
 
     Attributes:
         warm: untimed ones before.
-        turns: turns in which all kinds are timed, in a random order each.
+        turns: turns in which all kinds are timed, in a random order or the reverse of the one before.
         updates: updates of a turn, from a quiet device to a quiet device.
     """
 
@@ -233,17 +233,19 @@ def timed_turns(
     """Return the seconds of each turn of every supernet; a turn trains all of them on the same batches.
 
     Args:
-        rng: draws the order of each turn.
+        rng: draws the order of every other turn; the next one has its reverse, so that no kind has more often
+            than another the caches that the one before left.
     """
     seconds: dict[str, list[float]] = {kind: [] for kind in nets}
-    kinds = [*nets]
-    for groups in turns:
+    order = [*nets]
+    for number, groups in enumerate(turns):
         for net in nets.values():
             net.rehearse(groups)
-        for i in rng.permutation(len(kinds)):
+        order = order[::-1] if number % 2 else [[*nets][i] for i in rng.permutation(len(nets))]
+        for kind in order:
             began = time.perf_counter()
-            nets[kinds[i]].train(groups)
-            seconds[kinds[i]].append(time.perf_counter() - began)
+            nets[kind].train(groups)
+            seconds[kind].append(time.perf_counter() - began)
     return seconds
 
 

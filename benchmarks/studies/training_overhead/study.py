@@ -44,7 +44,7 @@ NOTES = (
     "An update trains on one batch of the tier's size, in the tier's recipe and precision. The sandwich rule"
     " makes three passes, of the largest, a random and the smallest network; hat one, of a random network. In"
     " a turn all supernets train on the same batches and random networks, one after the other in a random"
-    " order.",
+    " order, and in its reverse in the next.",
     "ms: median over turns of all builds. Overhead: median over the turns of a build of the time over plain"
     " sharing's in that turn, minus 1; its mean and 95 % t-interval over builds.",
     "Trained numbers: weights, experts and routers, each with a gradient and two moments of Adam. Activations"

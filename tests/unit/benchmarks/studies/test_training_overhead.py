@@ -98,7 +98,9 @@ def test_a_turn_trains_all_on_the_same_batches_in_an_order_of_its_own(
         assert {number for _, number in block} == {id(turn)}
         assert sorted(name for name, _ in block[:3]) == ["rehearsed a", "rehearsed b", "rehearsed c"]
         assert sorted(name for name, _ in trained) == ["a", "b", "c"]
-    assert len({tuple(name for name, _ in trained) for trained in each}) > 2
+    orders = [[name for name, _ in trained] for trained in each]
+    assert len(set(map(tuple, orders))) > 2
+    assert all(second == first[::-1] for first, second in zip(orders[::2], orders[1::2], strict=True))
 
 
 @pytest.mark.parametrize("is_cuda", [False, True])
