@@ -116,6 +116,11 @@ def test_a_command_that_is_stopped_loses_no_network_and_goes_on(
     timed = json.loads(path.read_text())
     assert timed["networks"][:8] == kept["networks"] and len(timed["networks"]) == 16
     assert [line.partition(":")[0] for line in said] == ["3 of 5", "4 of 5", "5 of 5"]
+    before, said = path.read_bytes(), []
+    assert complete(path, subjects, said) == path and (path.read_bytes(), said) == (before, [])
+    path.write_text(json.dumps({**timed, "written": {"commit": "b" * 40, "dirty_sha256": None}}))
+    with pytest.raises(UsageError, match="another commit, or local changes: move it away"):
+        complete(path, subjects)
     path.write_text(json.dumps({**timed, "torch": "2.0.0"}))
     with pytest.raises(UsageError, match="another torch: move it away"):
         complete(path, subjects)
