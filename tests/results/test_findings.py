@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import subprocess
 from functools import cache
 from typing import Any
 
@@ -186,6 +187,31 @@ def test_figures_on_int8_follow_from_the_records_and_the_study():
     deviations = [100 * half * math.sqrt(n) / stats.t.ppf(0.975, n - 1) for half in halves]
     assert f"a standard deviation of {min(deviations):.0f} to {max(deviations):.0f} %" in text
     assert n == 6 and "built and timed six times" in text and (large, "autodistil") in verdicts["undecided"]
+
+
+def test_studies_name_commits_that_are_in_the_history():
+    """One was judged at a commit that was amended afterwards: nobody could have checked it out."""
+    git = ["git", "-C", str(ROOT)]
+    shallow = subprocess.run([*git, "rev-parse", "--is-shallow-repository"], capture_output=True, text=True)
+    if shallow.stdout.strip() != "false":
+        pytest.skip("no whole history is here")
+    named: dict[str, set[str]] = {}
+    for path in sorted(
+        [*ROOT.glob("results/studies/*.json"), *ROOT.glob("results/training-overhead/*.json")]
+    ):
+        facts = json.loads(path.read_text("utf-8"))
+        for source in (facts["written"], facts.get("measured")):
+            if source and source["commit"]:
+                named.setdefault(source["commit"], set()).add(path.name)
+    absent = {
+        name
+        for commit, names in named.items()
+        if subprocess.run(
+            [*git, "merge-base", "--is-ancestor", commit, "HEAD"], capture_output=True
+        ).returncode
+        for name in names
+    }
+    assert named and not absent
 
 
 @pytest.mark.parametrize("verdict", ["supported", "refuted", "undecided", "not tested"])
