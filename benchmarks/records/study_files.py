@@ -151,6 +151,12 @@ class Study:
     pictures: Mapping[str, str]
 
 
+def commit_text(written: JsonView) -> str:
+    """Return the commit that made a file, from its field ``written``, with a word on local changes."""
+    changed = " with local changes" if written.get("dirty_sha256") else ""
+    return f"{(written['commit'] or 'unknown')[:12]}{changed}"
+
+
 def to_files(
     name: str, outcome: StudyOutcome, commit: str | None, dirty_sha256: str | None
 ) -> dict[str, str | bytes]:

@@ -100,9 +100,7 @@ def judge_again(path: Path, study: str, judge: Callable[[JsonObject], StudyOutco
     if (name := old.get("study", path.stem)) != study:
         raise InvalidRecordError(f"{path}: of study {name}, not {study}")
     measured = old.get("measured") or {**old["written"], "seal": seal}
-    commit = (measured["commit"] or "")[:12] or "unknown"
-    changed = " with local changes" if measured.get("dirty_sha256") else ""
-    note = f"Timed at commit {commit}{changed}; judged again from that file."
+    note = f"Timed at commit {study_files.commit_text(measured)}; judged again from that file."
     again = judge(old)
     return replace(again, notes=[*again.notes, note], facts={**again.facts, "measured": measured})
 

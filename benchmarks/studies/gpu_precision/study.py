@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonView
-from benchmarks.records.study_files import StudyOutcome
+from benchmarks.records.study_files import StudyOutcome, commit_text
 from benchmarks.stats.quantiles import DISTURBED
 from benchmarks.studies.gpu_precision.timings import DEPTH, PRECISIONS, GpuTimings, TimedOnGpu
 from benchmarks.studies.interval_text import ratio_verdict
@@ -106,12 +106,10 @@ def _gpu(facts: JsonView) -> GpuTimings:
     )
     if not networks and not stacks:
         raise ValueError("empty")
-    written = facts["written"]
-    changed = " with local changes" if written["dirty_sha256"] else ""
     profile = str(facts["profile"])
     n = min((timed.n for timed in networks + stacks if not timed.failed), default=0)
     signature = f"lat:p50|clk:wall|n:{n}|torch-{facts['torch']}-inductor-graphs|prof:{profile}"
-    commit = f"{(written['commit'] or 'unknown')[:12]}{changed}"
+    commit = commit_text(facts["written"])
     gpu = GpuTimings(profile, signature, commit, int(facts["planned"]), networks, stacks)
     for timed in gpu.timed:
         _cells(timed)

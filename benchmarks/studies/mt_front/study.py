@@ -227,8 +227,7 @@ def _timing_text(points: Sequence[FrontPoint]) -> str:
         f"Timing error: standard error of a mean difference by the spread of {BUILDS} builds of each network."
         " Intervals over seeds have it as far as a method's seeds have networks of their own: the planned"
         f" methods' {len(winners)} winners are {len(set(winners))} networks, counted method by method."
-        " A session has luck of its own, which neither has: the same networks keep other places on the"
-        " reference's scale on another day."
+        " The luck of a session, in which all networks are timed, is in neither."
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject, JsonView
-from benchmarks.records.study_files import StudyOutcome
+from benchmarks.records.study_files import StudyOutcome, commit_text
 from benchmarks.stats.intervals import t_interval
 from benchmarks.stats.quantiles import DISTURBED
 from benchmarks.stats.rounding import six_digits
@@ -106,7 +106,10 @@ def run(folder: Path | None, say: Say = lambda line: None) -> StudyOutcome:
     if disturbed := sorted({f"{row.where} on {row.profile}" for row in rows if row.others_cpu > DISTURBED}):
         notes.insert(0, f"Disturbed: other programs were at work beside {', '.join(disturbed)}.")
     machines = sorted(
-        {f"{facts['profile']}: torch {facts['torch']}, commit {_commit(facts)}" for facts in files}
+        {
+            f"{facts['profile']}: torch {facts['torch']}, commit {commit_text(facts['written'])}"
+            for facts in files
+        }
     )
     return StudyOutcome(
         title="What a mixture of supernets costs in training",
@@ -172,7 +175,7 @@ def _check(facts: JsonView) -> None:
             raise ValueError(f"all builds of {row.kind} have one overhead")
     if not any(row.kind.startswith("mos-") for row in rows):
         raise ValueError("no mixture")
-    _commit(facts), str(facts["torch"])
+    commit_text(facts["written"]), str(facts["torch"])
 
 
 def overheads(facts: JsonView) -> list[Overhead]:
@@ -196,12 +199,6 @@ def overheads(facts: JsonView) -> list[Overhead]:
             )
         )
     return rows
-
-
-def _commit(facts: JsonView) -> str:
-    written = facts["written"]
-    changed = " with local changes" if written["dirty_sha256"] else ""
-    return f"{(written['commit'] or 'unknown')[:12]}{changed}"
 
 
 def _row(row: Overhead) -> tuple[str, ...]:
