@@ -31,8 +31,11 @@ One forward-backward pass over one target token costs one token; of an encoder, 
 are wall-clock time.
 """
 
-UNLIMITED_KINDS = ("predictor_fits", "predictor_calls", "joules")
-"""Kinds of cost that are recorded and shown, but have no allowance."""
+UNLIMITED_KINDS = ("predictor_fits", "predictor_calls", "joules", "updates")
+"""Kinds of cost that are recorded and shown, but have no allowance.
+
+An update is one step of an optimiser by the tier's recipe: the batches of a training over those of one step.
+"""
 
 ORIGINS = ("inherited", "continued", "retrained", "scratch", "distilled", "int8")
 """Allowed origins of a candidate's weights.

@@ -38,7 +38,8 @@ COLUMNS = {
     "parameters": "parameters, embeddings included", "macs": "multiply-accumulates of one inference",
     "bytes": "bytes of the weights as deployed", "joules": "joules of one inference",
     "tokens": "training tokens that the run spent", "evaluations": "validation evaluations that it spent",
-    "probes": "latency probes that it spent", "seconds": "seconds of its search",
+    "probes": "latency probes that it spent", "updates": "steps of optimisers in its trainings",
+    "seconds": "seconds of its search",
     "commit": "commit or version of the code that made it",
 }  # fmt: skip
 """Column of ``frame`` -> its meaning and unit."""
@@ -48,7 +49,7 @@ SPEC: tuple[Literal["task", "tier", "profile", "suite", "method", "method_versio
 """Columns that are fields of a record's specification."""
 NUMBERS = (
     "quality", "quality_low", "quality_high", "valid_loss", "latency_ms", "latency_ratio", "joules", "tokens",
-    "evaluations", "probes", "seconds", "parameters", "macs", "bytes",
+    "evaluations", "probes", "updates", "seconds", "parameters", "macs", "bytes",
 )  # fmt: skip
 """Columns of numbers; NaN where nothing was measured."""
 
@@ -87,7 +88,7 @@ def _rows(record: Record) -> Iterator[dict[str, object]]:
         "status": record["status"],
         "ended": origin["ended"],
         "metric": selection.metric_of(record),
-        **{name: totals.get(name) for name in ("tokens", "evaluations", "probes", "seconds")},
+        **{name: totals.get(name) for name in ("tokens", "evaluations", "probes", "updates", "seconds")},
         "commit": origin.get("commit") or (package["version"] if isinstance(package, dict) else None),
     }
     heads = {candidate["index"] for candidate in selection.headline_candidates(record["candidates"]).values()}

@@ -37,8 +37,8 @@ FIGURES = (
 """Figures of a headline, in this order; the last is the search's seconds up to its proposal."""
 PRECISION_WORDS = {"int8": "int8 dynamic", "int8s": "int8 static"}
 """Precision of a policy -> its words, where they differ."""
-SPENT = ("tokens", "evaluations", "probes", "seconds", "joules")
-"""Spending of a run, in this order: shares of the allowance, then seconds and joules."""
+SPENT = ("tokens", "evaluations", "probes", "updates", "seconds", "joules")
+"""Spending of a run, in this order: shares of the allowance, then amounts."""
 
 Measured = Mapping[tuple[str, float | None], float | Mapping[str, float] | None]
 """Measure and limit -> the figure of a record that a claim is about (``benchmarks.claims.measures``)."""
@@ -153,7 +153,7 @@ def summarize(record: Record, *, keep: bool, place: int = 0, measured: Measured 
         facts=grouping.facts(record),
         tokens=spec["budget"].get("tokens"),
         fingerprint=provenance["machine"].get("fingerprint"),
-        spent=_figures([*spent, totals.get("seconds"), joules]),
+        spent=_figures([*spent, totals.get("updates"), totals.get("seconds"), joules]),
         energy_source=sys.intern(sanitize(energy["source"], 120)) if energy and joules is not None else None,
         harness_seconds=sum(ledger.get("harness_seconds", {}).values()),
         others_cpu=max(timed, default=0.0),

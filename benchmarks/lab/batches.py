@@ -62,6 +62,7 @@ class ChargedBatches(TrainBatches):
                 self._over = True
                 return
             self.spent += cost
+            self._lab.ledger.book("updates", 1 / self._lab.recipe.accumulate)
             batch.prepaid = self._passes
             self._lab.yield_to_timing()
             yield batch

@@ -227,6 +227,7 @@ class BenchLab(LabBookkeeping):
             with self._book_under(phases.INHERITED):
                 for kind in INHERITED_KINDS:
                     self.ledger.charge(kind, self.leader_artifacts["spent"].get(kind, 0.0))
+                self.ledger.book("updates", self.leader_artifacts["spent"].get("updates", 0.0))
             self._leader_charged = self.unsaved = True
         folder, sha256 = self.leader_artifacts["candidates"][index]
         with self.ledger.clock.pause("start"), untouched_random_state(self.device):

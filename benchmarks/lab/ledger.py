@@ -21,6 +21,9 @@ FIRST_PHASE = "search"
 """Phase of charges outside any ``Lab.phase``."""
 INHERITED_KINDS = ("tokens", "evaluations", "probes")
 """Kinds that a search pays for a run whose weights it takes."""
+OBSERVED_KINDS = ("seconds", "joules", "updates")
+"""Kinds that the harness books itself; no method charges them."""
+CHARGEABLE_KINDS = tuple(k for k in (*BUDGETED_KINDS, *UNLIMITED_KINDS) if k not in OBSERVED_KINDS)
 LONGEST_PHASE = 64
 """Characters of a phase's name."""
 MOST_PHASES = 200
@@ -156,9 +159,8 @@ class Ledger(Budget):
         return math.fsum(amount for (_, booked), amount in tuple(self._booked.items()) if booked == kind)
 
     def charge(self, kind: str, amount: float = 1) -> None:
-        if kind not in (*BUDGETED_KINDS, *UNLIMITED_KINDS) or kind in ("seconds", "joules"):
-            allowed = [k for k in (*BUDGETED_KINDS, *UNLIMITED_KINDS) if k not in ("seconds", "joules")]
-            raise ValueError(f"cannot charge {kind!r}; a method may charge {', '.join(allowed)}")
+        if kind not in CHARGEABLE_KINDS:
+            raise ValueError(f"cannot charge {kind!r}; a method may charge {', '.join(CHARGEABLE_KINDS)}")
         if not (math.isfinite(amount) and amount >= 0):
             raise ValueError(f"cannot charge {amount!r} {kind}: a finite number from 0 up")
         self.check_seconds()
@@ -182,7 +184,7 @@ class Ledger(Budget):
             raise BudgetExhausted("seconds", 0, 0)
 
     def book(self, kind: str, amount: float) -> None:
-        """Book an amount regardless of the allowance, for joules and for things that have happened anyway."""
+        """Book an amount regardless of the allowance, for things that have happened anyway."""
         key = (self.phase, kind)
         self._booked[key] = self._booked.get(key, 0.0) + amount
         if not self.timeline or self.clock.now() - self.timeline[-1]["at"] >= self._spacing:

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "supernet-bench/record/1"
 SCHEMA_FILE = Path(__file__).parent / "schema" / "record-1.json"
-_TIMED_KINDS = frozenset(("seconds", "joules"))
+# Updates follow from tokens and batches; former records have none.
+_UNDIGESTED_KINDS = frozenset(("seconds", "joules", "updates"))
 # A limit is a share of the measured latency of the reference network: a time as well.
 _TIMED_FIELDS = frozenset(("latency", "memory", "energy", "limit_ms", "at"))
 _UNDIGESTED = frozenset(("digest", "seal", "seals", "energy", "timings", "units", "declared", "oversight"))
@@ -46,7 +47,7 @@ _UNDIGESTED = frozenset(("digest", "seal", "seals", "energy", "timings", "units"
 def digest(record: JsonView) -> str:
     """Return the sha256 of what two runs of one spec share.
 
-    That is all but times, energy, units, declarations, oversight and digests.
+    That is all but times, energy, updates, units, declarations, oversight and digests.
     """
     return _sha256(canonical(digested_part(record)))
 
@@ -59,16 +60,16 @@ def digested_part(record: JsonView) -> JsonObject:
     """Return the fields that ``digest`` covers; unchanged parts are shared with the record."""
     kept = _without(record, _UNDIGESTED)
     ledger = _without(kept["ledger"], ("timeline", "harness_seconds", "lost_seconds", "cpu_seconds"))
-    ledger["entries"] = [e for e in ledger["entries"] if e["kind"] not in _TIMED_KINDS]
+    ledger["entries"] = [e for e in ledger["entries"] if e["kind"] not in _UNDIGESTED_KINDS]
     for name in ("totals", "share"):
-        ledger[name] = _without(ledger[name], _TIMED_KINDS)
+        ledger[name] = _without(ledger[name], _UNDIGESTED_KINDS)
     kept["ledger"] = ledger
     if "search_log" in kept:
-        kept["search_log"] = [_without(line, _TIMED_KINDS) for line in kept["search_log"]]
+        kept["search_log"] = [_without(line, _UNDIGESTED_KINDS) for line in kept["search_log"]]
     kept["candidates"] = [_without(c, _TIMED_FIELDS) for c in kept["candidates"]]
     for candidate in kept["candidates"]:
         if "spent" in candidate:
-            candidate["spent"] = _without(candidate["spent"], _TIMED_KINDS)
+            candidate["spent"] = _without(candidate["spent"], _UNDIGESTED_KINDS)
     kept["provenance"] = _without(kept["provenance"], ("started", "ended"))
     return kept
 
@@ -268,7 +269,7 @@ def _unstorable(record: JsonView) -> tuple[str, str] | None:
 def contradiction(record: JsonView) -> tuple[str, str] | None:
     """Return the first field that contradicts another of the record, and its fault; None if none does."""
     totals = record["ledger"]["totals"]
-    amounts: dict[str, list[float]] = {"tokens": [], "evaluations": [], "probes": []}
+    amounts: dict[str, list[float]] = {"tokens": [], "evaluations": [], "probes": [], "updates": []}
     for entry in record["ledger"]["entries"]:
         if entry["kind"] in amounts:
             amounts[entry["kind"]].append(entry["amount"])

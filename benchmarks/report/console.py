@@ -35,7 +35,8 @@ class TerminalTable:
         lines = self.table.each
         translated = ["chrf"] if "chrf" in self.table.units.metrics else []
         quality, speed = ["quality", *translated], ["ratio", "p50", "params", "macs"]
-        spent = ["tokens", "evaluations", "probes", "seconds", "joules"]
+        updates = ["updates"] if texts.counts_updates(self.table) else []
+        spent = ["tokens", "evaluations", "probes", *updates, "seconds", "joules"]
         yield Text(texts.caption(self.table), style="bold")
         for line in self.table.notices:
             yield Text(line, style="bold yellow" if line == self.table.notices[0] else "yellow")

@@ -39,6 +39,11 @@ def _share_of(key: str) -> Callable[[Row], str]:
 Column = tuple[str, Callable[[Row], str]]
 
 
+def counts_updates(table: Table) -> bool:
+    """Return whether any run of a table has its updates counted; records of before have none."""
+    return any(row["updates"] == row["updates"] for row in table.each)
+
+
 def columns(table: Table) -> dict[str, Column]:
     """Return short key -> (heading, cell of a row), in the order shown."""
     shown: dict[str, Column] = {
@@ -58,6 +63,7 @@ def columns(table: Table) -> dict[str, Column]:
         "tokens": ("tokens %", _share_of("tokens")),
         "evaluations": ("evals %", _share_of("evaluations")),
         "probes": ("probes %", _share_of("probes")),
+        "updates": ("updates", lambda r: sig(r["updates"])),
         "seconds": ("s", lambda r: measured(r, "seconds", "sig")),
         "joules": ("kJ", _joules),
         "seeds": ("seeds", lambda r: r["seeds"] or NONE),
@@ -68,6 +74,8 @@ def columns(table: Table) -> dict[str, Column]:
         del shown["precision"]
     if "chrf" not in table.units.metrics:
         del shown["chrf"]  # of translations
+    if not counts_updates(table):
+        del shown["updates"]
     if "verified" in table.rows:
         shown["verified"] = ("verified", lambda r: r["verified"])
     shown |= {
@@ -237,6 +245,8 @@ def footnotes(table: Table) -> list[str]:
         f" latency of the space's largest network, timed in the same session{limits}. Milliseconds of rows"
         " that were timed on other days or beside other programs do not compare; x ref does."
     )
+    if counts_updates(table):
+        texts.append(UPDATES)
     if any(run.inherits for run in table.runs):
         texts.append(
             "Tokens, evals, probes, s and kJ of a run that takes over another's weights include the other's;"
@@ -258,6 +268,10 @@ def footnotes(table: Table) -> list[str]:
     return texts + table.notes
 
 
+UPDATES = (
+    "updates: steps of the optimiser in all trainings of a run, by the tier's recipe. A step on several"
+    " sub-networks pays its tokens once for each, so that equal tokens are fewer updates."
+)
 OTHER_RUNTIMES = (
     "ms (RUNTIME VERSION, PRECISION): median of the exported network in that runtime on one thread, and how"
     " many times the median of the same network in PyTorch (fp32, one thread, in turns) that is; compared"

@@ -20,9 +20,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
 
-from benchmarks.api import BUDGETED_KINDS, UNLIMITED_KINDS
 from benchmarks.lab.journal import RESTORED, UNKNOWN, Journal, ReplayDivergedError
-from benchmarks.lab.ledger import INHERITED_KINDS, Clock, Ledger, LedgerState, exceeds
+from benchmarks.lab.ledger import CHARGEABLE_KINDS, INHERITED_KINDS, Clock, Ledger, LedgerState, exceeds
 from benchmarks.records import phases
 from benchmarks.records.assembly import read_json
 from benchmarks.records.canonical import JsonObject, JsonView
@@ -37,7 +36,8 @@ KEPT = 4
 """States that are kept of each checkpoint's name; ``benchmarks.lab.checkpoints`` keeps fewer saves."""
 CALLS = ("evaluate", "probe", "energy", "candidate")
 """Calls of the Lab that have answers in the journal."""
-CHARGEABLE = tuple(kind for kind in (*BUDGETED_KINDS, *UNLIMITED_KINDS) if kind not in ("seconds", "joules"))
+BOOKABLE = (*CHARGEABLE_KINDS, "updates")
+"""Kinds that a search reports; the supervisor reads seconds and joules itself."""
 IDLE = "timing lock"
 """Reason of a pause in which a search waits: processor time in it is on its account."""
 
@@ -148,7 +148,7 @@ class Books:
             self.begun = True
 
     def _on_charge(self, kind: str, amount: float) -> None:
-        if kind not in CHARGEABLE or not (math.isfinite(amount) and amount >= 0):
+        if kind not in BOOKABLE or not (math.isfinite(amount) and amount >= 0):
             raise ForgedMessageError(f"it charged {str(amount)[:40]} {str(kind)[:40]}")
         self.ledger.book(kind, float(amount))
         allowed = self.ledger.allowance.get(kind, math.inf)
@@ -230,7 +230,7 @@ class Books:
         then, totals = dict[str, float](), self.ledger.totals()
         for _, kind, amount in ledger["booked"]:
             then[kind] = then.get(kind, 0.0) + amount
-        for kind in CHARGEABLE:
+        for kind in BOOKABLE:
             if then.get(kind, 0.0) < totals.get(kind, 0.0) * (1 - 1e-9) - 1e-6:
                 return "more has been charged since it was saved, and cannot be taken back"
         self.ledger.restore(ledger)
@@ -262,7 +262,7 @@ class Books:
         with suppress(KeyError):  # a proposal that is no candidate; the outcome states it
             for trial in {e.get("trial", 0) for e in self.journal.candidates(self.proposals)}:
                 phase = phases.of_trial(phases.INHERITED, trial)
-                for kind in INHERITED_KINDS:
+                for kind in (*INHERITED_KINDS, "updates"):
                     unpaid = self._leader_spent.get(kind, 0.0) - self.ledger.booked(phase, kind)
                     if unpaid > 0:
                         with self.ledger.in_phase(phase):

@@ -30,7 +30,8 @@ _TEXTS = ("method", "limit", "status", "verified", "authors", "run_by")
 _FIRST = ("limit_ms", "limit_share", "over", "ratio", "params", "seconds", "n")
 _FIRST_SPANS = ("ratio", "seconds")
 _REST = (
-    "valid_loss", "p50", "p90", "macs", "bytes", "peak_bytes", "tokens", "evaluations", "probes", "joules",
+    "valid_loss", "p50", "p90", "macs", "bytes", "peak_bytes", "tokens", "evaluations", "probes", "updates",
+    "joules",
 )  # fmt: skip
 
 
@@ -162,6 +163,7 @@ def first_file(table: Table, identity: str, title: str, core: dict[str, object])
         "metrics": {m: table.quantity(m).name for m in metrics(table)}, "core": core,
         "rows_a_file": ROWS_A_FILE, "runs_a_file": run_files.RUNS_A_FILE, "notices": table.notices,
         "axis": _axis(table), "elsewhere": list(table.elsewhere), "lowered": table.lowered,
+        "updates": texts.counts_updates(table),
         "loss_unit": table.units.loss_unit,
     }  # fmt: skip
 

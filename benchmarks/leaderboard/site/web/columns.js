@@ -27,13 +27,14 @@ supernetBench.columns = (() => {
       {key: "tokens", head: "Tokens %", value: row => row.tokens, cell: row => measured(row, "tokens", 0, 100)},
       {key: "evaluations", head: "Evaluations %", value: row => row.evaluations, cell: row => measured(row, "evaluations", 0, 100)},
       {key: "probes", head: "Probes %", value: row => row.probes, cell: row => measured(row, "probes", 0, 100)},
+      {key: "updates", head: "Updates", value: row => row.updates, cell: row => sig(row.updates)},
       {key: "joules", head: "Energy kJ", value: row => row.joules, cell: row => measured(row, "joules", 1, 1e-3)},
       {key: "seeds", head: "Seeds", left: true, value: row => row.seeds, cell: row => row.seeds || "-"},
       {key: "origin", head: "Weights", left: true, value: row => row.origin, cell: row => row.origin || "-"},
       {key: "precision", head: "Precision", left: true, value: row => row.precision, cell: row => row.precision || "-"},
     ];
     // Latencies in other runtimes: a column each, of the table that is shown.
-    const every = () => [...all.filter(one => one.key !== "precision" || table().lowered), ...table().elsewhere.map(title => ({key: title, head: title, words: true,
+    const every = () => [...all.filter(one => (one.key !== "precision" || table().lowered) && (one.key !== "updates" || table().updates)), ...table().elsewhere.map(title => ({key: title, head: title, words: true,
       value: row => row.elsewhere[title] ? parseFloat(row.elsewhere[title].replaceAll(",", "")) : null,
       cell: row => row.elsewhere[title] || "-"}))].map(one => one.key === "quality" ? {...one, head: (table().metrics[metric()] || "Quality") + " [95 %]"} : one);
     function usual() {

@@ -101,6 +101,7 @@
         ["validation loss, nats/token", measured(row, "valid_loss", 3)], ["peak memory, MB", measured(row, "peak_bytes", 1, 1e-6)], ["parameters, millions", fixed(row.params, 2, 1e-6)],
         ["MMACs", sig(has(row.macs) ? row.macs / 1e6 : null)], ["tokens, % of the allowance", measured(row, "tokens", 1, 100)],
         ["validation evaluations, %", measured(row, "evaluations", 1, 100)], ["latency probes, %", measured(row, "probes", 1, 100)],
+        ["updates in all trainings", sig(row.updates)],
         ["search, seconds", measured(row, "seconds", "sig")], ["energy, kJ", measured(row, "joules", 1, 1e-3)],
         ...Object.entries(row.elsewhere), ["energy from", row.sources], ["weights", row.origin], ["precision", row.precision], ["seeds", row.seeds]]),
       el("p", {class: "soft"}, "Brackets hold 95 % intervals: over seeds; marked s, over the test items, and marked t,"

@@ -404,6 +404,17 @@ def test_signatures_are_listed_and_timings_collapse_to_a_range():
     assert next(iter(table.signatures)) == "BLEU"
 
 
+def test_updates_have_a_column_where_records_count_them():
+    counted, former = fake("hat"), fake("scratch")
+    assert "updates" not in texts.cells(build_table([former])).columns
+    counted["ledger"]["totals"]["updates"] = 12_345.0
+    table = build_table([counted, former])
+    shown = texts.cells(table).set_index("method")["updates"]
+    assert set(shown["hat"]) == {"12,345"} and set(shown["scratch"]) == {"-"}
+    assert any(note.startswith("updates: ") for note in texts.footnotes(table))
+    assert not any(note.startswith("updates: ") for note in texts.footnotes(build_table([former])))
+
+
 def test_energy_sources_are_footnotes_by_row():
     table = build_table([fake("hat", source="A"), fake("scratch", source="B")])
     shown = texts.cells(table)

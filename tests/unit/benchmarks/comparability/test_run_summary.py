@@ -27,8 +27,12 @@ def test_figures_of_a_run_are_those_of_its_record() -> None:
     assert run.inherits and run.others_cpu == 0.75 and run.place == 7 and run.measured == {("m", None): 1.0}
     assert run.tokens == 2_000_000 and run.harness_seconds == 63.0
     share, totals = record["ledger"]["share"], record["ledger"]["totals"]
-    expected = [share["tokens"], share["evaluations"], share["probes"], totals["seconds"], totals["joules"]]
-    assert list(run.spent) == expected and len(SPENT) == 5
+    amounts = [totals["seconds"], totals["joules"]]
+    shares = [share["tokens"], share["evaluations"], share["probes"]]
+    assert SPENT == ("tokens", "evaluations", "probes", "updates", "seconds", "joules")
+    assert [value for value in run.spent if value == value] == [*shares, *amounts], "updates not counted"
+    totals["updates"] = 1250.0
+    assert list(summary(record).spent) == [*shares, 1250.0, *amounts]
     assert run.energy_source == record["energy"]["source"] and run.metric == "bleu"
     assert run.record is record and run_summary.records_of([run, summary(record)]) == [record]
 
@@ -95,8 +99,9 @@ def test_seconds_and_joules_of_leaders_add_up_and_are_nan_if_one_is_missing() ->
     lost = summary(fake("scratch"))._replace(follows="no such run")
     spent = run_summary.spent_by_leaders([third, second, first, lost])
     assert spent[first.id] == (0.0, 0.0)
-    assert spent[second.id] == (first.spent[3], first.spent[4])
-    assert spent[third.id] == (first.spent[3] + second.spent[3], first.spent[4] + second.spent[4])
+    own, its = first.spent[-2:], second.spent[-2:]
+    assert spent[second.id] == tuple(own)
+    assert spent[third.id] == (own[0] + its[0], own[1] + its[1])
     assert all(map(math.isnan, spent[lost.id]))
     circle = run_summary.spent_by_leaders([first._replace(follows=second.id), second])
     assert all(math.isnan(figure) for pair in circle.values() for figure in pair)

@@ -95,6 +95,19 @@ def test_a_declared_sandwich_is_charged_once(lab: BenchLab):
     assert lab.budget.spent("tokens") == stream.spent <= 1200
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("sampling", [SinglePath(), Sandwich()])
+def test_updates_are_those_that_the_trainer_makes(lab: BenchLab, sampling: Any, accumulate: int):
+    lab.recipe = dataclasses.replace(lab.recipe, accumulate=accumulate)
+    trainer = Trainer(lab.supernet(), lab.recipe, sampling, 1)
+    with lab.phase("supernet"):
+        trainer.fit(lab.train_batches(1.0, sampling.passes))
+    counted = lab.ledger.booked("supernet", "updates")
+    assert trainer.updates >= 3 and 0 <= counted - trainer.updates < 1, "a rest of a step is none"
+    assert lab.ledger.totals()["updates"] == counted
+    assert "updates" not in lab.ledger.report()["share"], "they have no allowance"
+
+
 UNPAID: dict[str, Callable[[BenchLab, Any], Any]] = {
     "replaced": lambda lab, batch: [dataclasses.replace(batch) for _ in range(5)],
     "copied": lambda lab, batch: [copy.copy(batch) for _ in range(5)],

@@ -255,12 +255,13 @@ def test_inherited_weights_are_charged_once(lab: BenchLab, tmp_path: Path) -> No
     folder = tmp_path / "leader"
     sha256 = export.save(folder, net.export(architecture), net.family.spec(), architecture)
     lab.given = ((None, architecture),)
-    spent = {"tokens": 5_000.0, "evaluations": 1.0, "seconds": 3.0}
+    spent = {"tokens": 5_000.0, "evaluations": 1.0, "seconds": 3.0, "updates": 40.0}
     lab.leader_artifacts = {"candidates": [(str(folder), sha256)], "spent": spent}
     before = torch.get_rng_state()
     got = [lab.inherit() for _ in range(2)][1]
     assert torch.equal(before, torch.get_rng_state())
     assert lab.budget.spent("tokens") == 5_000 and lab.budget.spent("evaluations") == 1
+    assert lab.ledger.booked("inherited", "updates") == 40
     tokens = torch.arange(5, 17)[None]
     ours, theirs = (n.export(n.space.largest())(tokens) for n in (got, net))
     assert torch.equal(ours, theirs)

@@ -39,8 +39,10 @@ def test_charges_add_up_by_phase_and_end_at_the_allowance(books: Books):
     books.take(["charge", "tokens", 40])
     books.take(["phase-end"])
     books.take(["charge", "predictor_calls", 10**9])
+    books.take(["charge", "updates", 0.5])
     entries = {(e["phase"], e["kind"]): e["amount"] for e in books.beat()["ledger"]["entries"]}
     assert entries["search", "tokens"] == 60 and entries["retrain", "tokens"] == 40
+    assert entries["search", "updates"] == 0.5
     with pytest.raises(ForgedMessageError, match="101 tokens of 100: its ledger was changed"):
         books.take(["charge", "tokens", 1])
 
@@ -86,15 +88,16 @@ def inherited(books: Books) -> dict[str, float]:
     """Return what is booked for inherited weights, of each kind over all trials."""
     entries = books.beat()["ledger"]["entries"]
     paid = [e for e in entries if e["phase"].endswith("inherited") and e["kind"] != "seconds"]
-    return {kind: sum(e["amount"] for e in paid if e["kind"] == kind) for kind in ("tokens", "evaluations")}
+    kinds = ("tokens", "evaluations", "updates")
+    return {kind: sum(e["amount"] for e in paid if e["kind"] == kind) for kind in kinds}
 
 
-@pytest.mark.parametrize("paid", [(), ("tokens",), ("tokens", "evaluations")])
+@pytest.mark.parametrize("paid", [(), ("tokens",), ("tokens", "evaluations", "updates")])
 @pytest.mark.parametrize("trials", [(0,), (1, 2), (1, 1, 3)])
 def test_given_weights_are_paid_by_each_trial_with_a_proposal(
     tmp_path: Path, trials: Sequence[int], paid: Sequence[str]
 ):
-    spent = {"tokens": 30.0, "evaluations": 2.0, "seconds": 500.0}
+    spent = {"tokens": 30.0, "evaluations": 2.0, "updates": 7.0, "seconds": 500.0}
     books = Books(tmp_path, ALLOWANCE, {}, leader_spent=spent)
     for trial in sorted(set(trials)):
         books.take(["phase", f"trial {trial}: inherited" if trial else "inherited"])
@@ -104,7 +107,8 @@ def test_given_weights_are_paid_by_each_trial_with_a_proposal(
     proposed(books, trials)
     books.charge_leader()
     count = len(set(trials))
-    assert inherited(books) == {"tokens": 30 * count, "evaluations": 2 * count} and not books.fault
+    owed = {"tokens": 30 * count, "evaluations": 2 * count, "updates": 7 * count}
+    assert inherited(books) == owed and not books.fault
     assert books.ledger.spent("tokens") == 30 * count
     books.close()
 
