@@ -231,19 +231,36 @@ def test_verdicts_quoted_are_those_of_the_claims(verdict):
     assert verdict in (hypotheses.SUPPORTED, hypotheses.REFUTED, hypotheses.UNDECIDED, hypotheses.NOT_TESTED)
 
 
-def test_the_overhead_on_two_cores_is_that_of_the_study():
+def test_overheads_of_mixtures_are_those_of_the_study():
     kept = json.loads((ROOT / "results/studies/training-overhead.json").read_text("utf-8"))["paired"]
-    assert not [name for name in kept if "h200" in name], "then the claim has a verdict"
     text = section("Of the mixture's claims are", "Of SimQ's")
+    two_cores, large, ours = (
+        "small on cpu-2core-avx512.v1",
+        "paper on nvidia-h200.v1",
+        "small on nvidia-h200.v1",
+    )
+
+    def overhead(where: str, kind: str) -> str:
+        values = kept[f"mt-multi30k-en-de {where}: {kind} - sandwich"]["values"]
+        assert len(values) == 6
+        span = intervals.t_interval(values)
+        return f"{span.mean:+.1f} [{span.low:+.1f}, {span.high:+.1f}] %"
+
     for kind, words in (
-        ("mos-neuron", "takes {} % longer"),
-        ("mos-layer", "layer-wise one {} %"),
-        ("mos-neuron-4", "four experts {} %"),
+        (
+            "mos-neuron",
+            ("takes {0} longer than plain", "takes {1} longer in HAT's", "and {2} in this suite's"),
+        ),
+        ("mos-layer", ("layer-wise one takes {0} on two cores, {1} and {2};",)),
+        ("mos-neuron-4", ("four experts {0}, {1} and {2}",)),
     ):
-        span = intervals.t_interval(
-            kept[f"mt-multi30k-en-de small on cpu-2core-avx512.v1: {kind} - sandwich"]["values"]
-        )
-        assert words.format(f"{span.mean:+.1f} [{span.low:+.1f}, {span.high:+.1f}]") in text
+        figures = [overhead(where, kind) for where in (two_cores, large, ours)]
+        assert all(part.format(*figures) in text for part in words), figures
+    judged = judge.judge(every(), studies=study_files.load_all(ROOT / "results"))
+    (overheads,) = (v for v in judged if v.claim.id == "mos-overhead")
+    verdicts = {e.profile.partition(" ")[2]: e.verdict for e in overheads.evidence}
+    expected = (hypotheses.REFUTED, hypotheses.SUPPORTED, hypotheses.UNDECIDED)
+    assert verdicts == dict(zip((two_cores, large, ours), expected, strict=True))
 
 
 def test_verdicts_on_the_other_encoder_papers_are_those_of_their_claims():

@@ -201,7 +201,7 @@ def test_the_comparison_of_searches_that_is_significant_is_the_one_that_is_named
 def test_every_figure_on_deployed_sizes_follows_from_the_study() -> None:
     text = " ".join((ROOT / "results/FINDINGS.md").read_text("utf-8").split())
     start = text.index("* **At the sizes that people deploy, static INT8 in OpenVINO has the least median**")
-    text = text[start : text.index("* **Withdrawn**: that INT8")]
+    text = text[start : text.index("* **On an H200, in torch's compiler")]
     timed = [t for t in study("deployed-sizes")["timed"] if not t["failed"]]
     ratio = {(t["runtime"].partition("-")[0], t["precision"], t["network"]): t["ratio"] for t in timed}
     names = ["ResNet-50", "ViT-B/16", "BERT-base"]
@@ -241,6 +241,40 @@ def test_every_figure_on_deployed_sizes_follows_from_the_study() -> None:
     )
     for figures in expected:
         assert figures in text, figures
+
+
+def test_every_figure_on_precisions_of_a_gpu_follows_from_the_study() -> None:
+    text = " ".join((ROOT / "results/FINDINGS.md").read_text("utf-8").split())
+    start = text.index("* **On an H200, in torch's compiler")
+    text = text[start : text.index("* CIFAR-10 runs through the harness on two cores", start)]
+    (kept,) = study("gpu-precision")["gpus"]
+    timed = [t for t in kept["networks"] + kept["stacks"] if not t["failed"]]
+    found = {(t["network"], t["batch"], t["precision"]): t["ratio"] for t in timed}
+    networks = {t["network"] for t in kept["networks"]}
+    stacks = {t["network"] for t in kept["stacks"]}
+    failed = {(t["network"], t["precision"]) for t in kept["networks"] + kept["stacks"] if t["failed"]}
+    assert failed == {("ResNet-50", "int8"), ("ResNet-50", "fp8")} and len(networks) == 3 and len(stacks) == 6
+
+    def span(names: set[str], batch: tuple[int, ...], *precisions: str) -> str:
+        values = [v for (n, b, p), v in found.items() if n in names and b in batch and p in precisions]
+        return f"{min(values):.2f} to {max(values):.2f}"
+
+    slow = [v for (n, _, p), v in found.items() if n in networks and p == "fp32"]
+    wide = [f"{found[f'linear {w}', 8192, 'fp8']:.2f}" for w in (256, 1024, 2048, 4096)]
+    expected = (
+        f"takes {min(slow):.1f} to {max(slow):.1f} times its time",
+        f"takes {span(networks, (1,), 'int8')} times at batch 1",
+        f"and {span(networks, (64,), 'int8')} at batch 64",
+        f"FP8 {span(networks, (1,), 'fp8')} and {span(networks, (64,), 'fp8')}.",
+        "takes {} of bfloat16's time at width 256, {} at 1,024, {} at 2,048 and {} at 4,096".format(*wide),
+        f"slower at all widths ({span(stacks, (8192,), 'int8')})",
+        f"128 rows both are ({span(stacks, (128,), 'int8', 'fp8')})",
+    )
+    for figures in expected:
+        assert figures in text, figures
+    slower = [t["low"] for t in timed if t["precision"] == "int8"]
+    slower += [t["low"] for t in timed if t["precision"] == "fp8" and t["batch"] == 128]
+    assert min(slower) > 1
 
 
 def test_evolution_that_is_ahead_on_its_own_items_alone_has_a_remark() -> None:
