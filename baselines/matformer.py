@@ -25,7 +25,7 @@ class MatFormer(Method):
     Each update trains one granularity, the same in all layers, drawn uniformly (section 3.2). For each limit
     the largest sub-network within it is extracted by mix'n'match (section 3.3): neighbouring granularities
     alone, the wider one in the later layers. Everything else is that of the deepest network whose narrowest
-    sub-network meets the tightest limit.
+    sub-network meets the tightest limit; where none does, of the shallowest.
     """
 
     name = "matformer"

@@ -24,7 +24,6 @@ SIDES = ("above", "below", "within")
 QUANTIFIERS = ("every", "some")
 BOUNDED = "measured candidates"
 """``replicates`` of a figure that the study bounds itself, and of which there are no replicates."""
-EXACT_UP_TO = 20
 LOOKS = ((1, 0.025), (2, 0.025))
 """Looks at a claim's records: how many times ``n`` paired seeds, and the error that the look may spend.
 
@@ -144,7 +143,7 @@ class Evidence:
     """p of "the effect equals the margin"; None if not tested.
 
     On records it is of a two-sided t-test before any correction; on a study the study's own, after its
-    correction, else of an exact two-sided sign-flip test after Holm over the pairs of the claim.
+    correction, else of the two-sided t-test against the margin after Holm over the pairs of the claim.
     """
     verdict: str
     why: str
@@ -252,8 +251,8 @@ def decide(claim: Claim, interval: intervals.Interval) -> tuple[str, str]:
     return UNDECIDED, f"the interval {span} holds the margin {m:g}"
 
 
-def sign_flip(claim: Claim, effects: Sequence[float]) -> float | None:
-    """Return p of the exact sign-flip test against the margin; None if there are too few or many effects."""
-    if claim.claimed == "within" or not intervals.SIGNIFICANT_FROM <= len(effects) <= EXACT_UP_TO:
+def margin_test(claim: Claim, effects: Sequence[float]) -> float | None:
+    """Return the two-sided p of Student's test against the margin; None if there are too few effects."""
+    if claim.claimed == "within" or len(effects) < claim.n:
         return None
-    return intervals.sign_flip(effects, [claim.margin] * len(effects))
+    return intervals.t_test([effect - claim.margin for effect in effects])

@@ -2,10 +2,11 @@
 
 A claim on every pair is supported where every pair supports it, and refuted where one refutes it. A claim on
 some pair (``quantifier``) is supported where one supports it, and refuted where every pair does. Anything
-else is undecided, with the verdict of each pair. A pair that the study withdrew, lacks, or has with too few
-replicates is not tested. Where the study has a p of its own, corrected over its comparisons, that must be
-below 5 % too: a comparison has one verdict. Other pairs have sign-flip p values, corrected by Holm over the
-pairs of a claim.
+else is undecided, with the verdict of each pair. A pair that the study withdrew, lacks, calls interim, or has
+with too few replicates is not tested. Where the study has a p of its own, corrected over its comparisons,
+that must be below 5 % too: a comparison has one verdict. Other pairs have p values of Student's test against
+the margin, corrected by Holm over the pairs of a claim, which bind where one pair decides: to refute "every",
+to support "some".
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from benchmarks.claims.hypotheses import (
     ClaimVerdict,
     Evidence,
     decide,
-    sign_flip,
+    margin_test,
 )
 from benchmarks.records.study_files import MEASURED, READ_DATA, TIMES_TIER, TIMES_UPDATES, Study
 from benchmarks.records.text import sanitize
@@ -37,7 +38,7 @@ def judge(claim: Claim, studies: Mapping[str, Study]) -> ClaimVerdict:
         why = f"study {claim.study} has no pair '{lacking[0]}'"
         return ClaimVerdict(claim, NOT_TESTED, why, command=command_for(claim))
     sampled = [p for p in claim.pairs if study.paired[p].bounds is None and study.paired[p].p is None]
-    tested = {pair: sign_flip(claim, study.paired[pair].values) for pair in sampled}
+    tested = {pair: margin_test(claim, study.paired[pair].values) for pair in sampled}
     adjusted = intervals.holm({pair: p for pair, p in tested.items() if p is not None})
     evidence = tuple(_evidence(claim, study, pair, adjusted.get(pair)) for pair in claim.pairs)
     verdicts = {entry.verdict for entry in evidence}
@@ -70,10 +71,10 @@ def judge(claim: Claim, studies: Mapping[str, Study]) -> ClaimVerdict:
 
 
 def _few(claim: Claim, study: Study) -> bool:
-    """Return whether more tables of the study, or more seeds on them, could decide the claim."""
+    """Return whether more tables, seeds on them or sessions of the study could decide the claim."""
     more = claim.replicates == "paired seeds" or claim.study in MEASURED
     figures = [study.paired[pair] for pair in claim.pairs if not study.paired[pair].withdrawn]
-    return more and any(len(figure.values) < claim.n for figure in figures)
+    return more and any(len(figure.values) < claim.n or figure.interim for figure in figures)
 
 
 def _evidence(claim: Claim, study: Study, pair: str, p: float | None) -> Evidence:
@@ -93,10 +94,15 @@ def _evidence(claim: Claim, study: Study, pair: str, p: float | None) -> Evidenc
     if figure.bounds is not None:
         interval = intervals.Interval(figure.values[0], *figure.bounds, claim.n)
     verdict, why = decide(claim, interval)
+    alone = REFUTED if claim.quantifier == "every" else SUPPORTED
     if figure.p is not None:
         p = figure.p
         if p >= intervals.ALPHA and verdict in (SUPPORTED, REFUTED):
             verdict, why = UNDECIDED, f"p {p:.3g} after the study's correction over its comparisons"
+    elif p is not None and p >= intervals.ALPHA and verdict == alone:
+        verdict, why = UNDECIDED, f"p {p:.3g} after Holm over the claim's {len(claim.pairs)} tables"
+    if figure.interim:
+        verdict, why, p = NOT_TESTED, f"interim: {sanitize(figure.interim, 200)}", None
     figures = interval.mean, interval.low, interval.high, p
     return Evidence(where, table, seeds, *figures, verdict, why, (), is_p_of_study=figure.p is not None)
 

@@ -28,7 +28,9 @@ RULES = (
     "hardware profile, one allowance and one set of settings at a time; another such group of records "
     "that decides the opposite leaves the claim undecided. The board prints the same test for the pairs "
     "that it shares. A claim on a study must hold on each table that it names, or on some table where it "
-    "is existential; its p values are corrected by Holm over them. Its rule names its replicates: "
+    "is existential. Where one table decides, to refute the former or to support the latter, p of "
+    "Student's test against the margin must be below 0.05 after Holm over its tables, too. It has one "
+    "look and is in no family with other claims. Its rule names its replicates: "
     "searches of closed tables vary over supernets, figures of measured networks are bounded."
 )
 
@@ -148,7 +150,7 @@ def evidence(verdict: ClaimVerdict) -> list[EvidenceTexts]:
         if part.is_p_of_study:
             test, correction = "p", " after the study's correction"
         elif verdict.claim.study:
-            test, correction = "sign-flip p", " after Holm" if len(verdict.claim.pairs) > 1 else ""
+            correction = " after Holm" if len(verdict.claim.pairs) > 1 else ""
         p = "" if part.p is None else f", {test} {p_text(part.p)}{correction}"
         over = f"; mean over {', '.join(part.parts)}" if part.parts else ""
         replicates = f" over {len(part.seeds)} {verdict.claim.replicates}" if part.seeds else ""

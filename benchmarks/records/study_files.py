@@ -110,6 +110,7 @@ class ClaimFigure(TypedDict):
     withdrawn: NotRequired[str]
     p: NotRequired[float]
     count: NotRequired[int]
+    interim: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ class PairedFigure:
         withdrawn: reason why the figure is not shown; ``values`` are then empty.
         p: of the study's own test against zero, after its correction; None if it made no test.
         count: with ``bounds``, measured networks that the figure was chosen from.
+        interim: what the study's rule waits for; empty if the figure may decide a claim.
     """
 
     values: tuple[float, ...]
@@ -130,6 +132,7 @@ class PairedFigure:
     withdrawn: str = ""
     p: float | None = None
     count: int = 0
+    interim: str = ""
 
 
 @dataclass(frozen=True)
@@ -249,7 +252,9 @@ def _paired_figure(key: str, entry: JsonView) -> PairedFigure:
     count = entry.get("count", 0)
     if type(count) is not int or count < 0:
         raise ValueError(f"pair {key}: a count of {count!r}")
-    return PairedFigure(values, str(entry["unit"]), bounds, withdrawn, p, count)
+    return PairedFigure(
+        values, str(entry["unit"]), bounds, withdrawn, p, count, str(entry.get("interim", ""))
+    )
 
 
 def _number(key: str, value: object) -> float:

@@ -7,7 +7,7 @@ counts and p is 1 / (trials + 1). Here a shuffle that differs as much counts too
 two systems differ p is never below the 2 / 2**k of an exact test.
 
 These tests compare two *trained networks* beyond the choice of test sentences. The noise of training is not
-in them: for methods, pair over seeds (``intervals.sign_flip``).
+in them: for methods, pair over seeds (``intervals.t_test``).
 """
 
 from __future__ import annotations

@@ -164,9 +164,11 @@ def judge(table: LatencyTable, size: Array, rng: np.random.Generator) -> Device:
 def for_claims(device: Device) -> ClaimFigure:
     """Return the spread in per cent with the bounds of the effect of shape that ``RULE`` compares.
 
-    The spread holds the effect and noise besides, so that it is the effect's largest estimate.
+    The spread holds the effect and noise besides, so that it is the effect's largest estimate. The lower
+    bound is that of the part which a predictor finds, and no spread is below 0.
     """
     low, value, high = (100 * x for x in (device.shape.low, device.steady.value, device.steady.high))
+    low = max(0.0, low)
     bounds = [six_digits(min(low, value)), six_digits(max(high, value))]
     return {"values": [six_digits(value)], "bounds": bounds, "unit": "%", "count": device.n}
 

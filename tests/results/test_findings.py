@@ -9,6 +9,7 @@ import subprocess
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -18,6 +19,8 @@ from benchmarks.records import store, study_files
 from benchmarks.stats import intervals
 from benchmarks.stats.quantities import of_metric
 from benchmarks.studies import cpu_latency
+from benchmarks.studies.retraining.plan import NOTHING
+from benchmarks.studies.retraining.study import read_points
 from tests import ROOT
 
 H100, H200, CPU = "nvidia-h100.v1", "nvidia-h200.v1", "cpu-2core-avx512.v1"
@@ -90,7 +93,20 @@ def translation():
         for key, r in published().items()
         if key[:3] == (MULTI30K, H200, "scratch")
     ]
+    plan, points = read_points("mt-retraining", ROOT / "results" / "mt-retraining")
+    two_layers = [n for n, network in enumerate(plan.architectures) if network["decoder_layers"] == 2]
+    later, alone = (
+        [seed[at]["bleu"] for seed in points[start, two_layers[0]]]
+        for start, at in ((hat, plan.shares.index(0)), (NOTHING, plan.shares.index(1)))
+    )
+    left = intervals.interval(later, of_metric("bleu"))
+    then = intervals.t_interval(list(figures(H100, hat, (), "quality").values())).mean
+    now = float(np.mean(alone))
     return [
+        level(H100, "inherited", hat),
+        f"{left.mean:.1f} [{left.low:.1f}, {left.high:.1f}]",
+        f"{then:.1f} and {now:.1f}",
+        f"some {now - left.mean:.1f} BLEU",
         paired(H100, "quality", (neuron, ()), (plain, ())),
         paired(H100, "quality", (neuron, SCRATCH), (plain, SCRATCH)),
         paired(H100, "inherited", (neuron, ()), (plain, ())),

@@ -29,8 +29,9 @@ the first ones had been judged and before their first record, and are corrected 
 EXPLORED = tuple((method, "hat-sandwich") for method in ("minitron", "lts", "matformer", "bignas"))
 """Comparisons with baselines that spend little on a supernet, which came later and are not tested."""
 TASKS = ("mt-multi30k-en-de", "mt-libreoffice-en-de")
-SEEDS = 6
-"""Tasks and paired seeds that were planned; the rule is applied once, when all are there."""
+"""Tasks that were planned."""
+SEEDS, SESSIONS = 6, 2
+"""Paired seeds, and sessions in which all winners are timed anew, from which on the rule applies."""
 KNEE = (25.0, 1.0)
 """Another reference point, near the winners, which weighs their quality more."""
 Key = tuple[str, str]
@@ -122,21 +123,39 @@ def differences(
     return apart
 
 
-def compare(volumes: Mapping[Key, Mapping[int, float]]) -> dict[str, ClaimFigure]:
-    """Return comparison -> differences in hypervolume, with corrected p once its family's runs are there."""
+def compare(sessions: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, ClaimFigure]:
+    """Return comparison -> differences in hypervolume, means over sessions, with p once the rule applies.
+
+    A session's p is Student's, after Holm over its family, which must be there with all seeds. The largest of
+    all sessions' counts, from ``SESSIONS`` on; claims wait for it. Of a comparison without all seeds the last
+    session stands.
+    """
     figures: dict[str, ClaimFigure] = {}
     for family in (COMPARED, CONTINUED):
-        apart = differences(volumes, family)
         planned = [f"{task}: {method} - {other}" for task in TASKS for method, other in family]
-        adjusted: dict[str, float] = {}
-        if all(len(apart.get(name, [])) >= SEEDS for name in planned):
-            tests = {name: intervals.t_test(values) for name, values in apart.items()}
-            adjusted = intervals.holm({name: p for name, p in tests.items() if p is not None})
-        for name, values in apart.items():
-            figures[name] = {"values": values, "unit": "BLEU x latency ratio"}
-            if name in adjusted:
-                figures[name]["p"] = adjusted[name]
+        tested = [_corrected(session, planned) for session in sessions]
+        for name in planned:
+            several = [list(session[name]) for session in sessions if name in session]
+            if not several:
+                continue
+            count = len(several[-1])
+            alike = [v for v in several if len(v) == count] if count >= SEEDS else several[-1:]
+            means = [float(np.mean(values)) for values in zip(*alike, strict=True)]
+            figures[name] = {"values": means, "unit": "BLEU x latency ratio"}
+            p_values = [p[name] for p in tested if name in p]
+            if len(p_values) >= SESSIONS:
+                figures[name]["p"] = max(p_values)
+            else:
+                figures[name]["interim"] = f"{len(p_values)} of {SESSIONS} sessions with all runs"
     return figures
+
+
+def _corrected(session: Mapping[str, Sequence[float]], planned: Sequence[str]) -> dict[str, float]:
+    """Return the corrected p values of a family in one session; none before all its runs are there."""
+    if any(len(session.get(name, [])) < SEEDS for name in planned):
+        return {}
+    tests = {name: intervals.t_test(session[name]) for name in planned}
+    return intervals.holm({name: p for name, p in tests.items() if p is not None})
 
 
 def timing_errors(
@@ -177,8 +196,9 @@ def beside(points: Sequence[FrontPoint]) -> dict[str, dict[str, list[float]]]:
     """Return comparison -> what stands beside the registered hypervolume -> differences over seeds.
 
     ``bleu``, ``ratio`` and ``inherited`` (BLEU before winners were trained further) are means over limits,
-    ``counted`` and ``knee`` hypervolumes of counted latencies and to ``KNEE``. None of them was registered.
-    Comparisons of ``EXPLORED`` are here alone, with the hypervolume itself as ``volume``.
+    ``counted`` and ``knee`` hypervolumes of counted latencies and to ``KNEE``, ``bleu_alone`` and
+    ``latency_alone`` what the other's hypervolume gains by that part of ours (``exchanged``). None of them
+    was registered. Comparisons of ``EXPLORED`` are here alone, with the hypervolume itself as ``volume``.
     """
     volumes = {"volume": hypervolumes(points)}
     parts = {
@@ -193,4 +213,33 @@ def beside(points: Sequence[FrontPoint]) -> dict[str, dict[str, list[float]]]:
         for part, values in shown.items():
             for name, apart in differences(values, pairs).items():
                 by_name.setdefault(name, {})[part] = apart
+    for name, by_part in exchanged(points, COMPARED + CONTINUED + EXPLORED).items():
+        by_name[name] |= by_part
+    return by_name
+
+
+def exchanged(
+    points: Sequence[FrontPoint], pairs: Sequence[tuple[str, str]]
+) -> dict[str, dict[str, list[float]]]:
+    """Return comparison -> gain in the other's hypervolume by our BLEU or our latencies alone, over seeds.
+
+    Winners are paired by limit. The two gains do not add up to the difference.
+    """
+    runs: dict[tuple[str, str, int], dict[float, FrontPoint]] = {}
+    for point in points:
+        runs.setdefault((point.task, point.method, point.seed), {})[point.limit] = point
+    by_name: dict[str, dict[str, list[float]]] = {}
+    for task, other, seed in sorted(runs):
+        theirs = runs[task, other, seed]
+        for method in (ours for ours, name in pairs if name == other and (task, ours, seed) in runs):
+            ours = runs[task, method, seed]
+            mixed = {
+                "bleu_alone": [replace(p, bleu=ours[limit].bleu) for limit, p in theirs.items()],
+                "latency_alone": [replace(p, ratio=ours[limit].ratio) for limit, p in theirs.items()],
+            }
+            (plain,) = hypervolumes(list(theirs.values())).values()
+            for part, winners in mixed.items():
+                (volumes,) = hypervolumes(winners).values()
+                parts = by_name.setdefault(f"{task}: {method} - {other}", {})
+                parts.setdefault(part, []).append(volumes[seed] - plain[seed])
     return by_name

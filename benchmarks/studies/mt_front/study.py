@@ -8,6 +8,7 @@ that were fitted to this runtime; the front has timed ones.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,12 +22,14 @@ from benchmarks.records.study_files import ClaimFigure, StudyOutcome
 from benchmarks.studies.interval_text import interval_text
 from benchmarks.studies.mt_front.analysis import (
     COMPARED,
+    CONTINUED,
     KNEE,
     SEEDS,
-    TASKS,
+    SESSIONS,
     FrontPoint,
     beside,
     compare,
+    differences,
     hypervolumes,
     over_limits,
     split_incomplete,
@@ -56,10 +59,11 @@ SUITE, TIER = "mt", "front"
 RULE = (
     "a method's front is better where the hypervolume of its winners (BLEU, latency over the reference's, to"
     " the frozen reference point), minus the other's of the same seed, differs from 0 by Student's test over"
-    " seeds, p below 5 % after Holm over the planned comparisons. It is applied once, when the"
-    f" {len(COMPARED)} comparisons of the {len(TASKS)} planned tasks have {SEEDS} seeds each; until then"
-    " figures are interim and have no p. Comparisons with HAT going on from inherited weights came after that"
-    " and before their runs; they are corrected among themselves, once all of theirs are there."
+    f" {SEEDS} seeds, p below 5 % after Holm over its family of comparisons, in each of {SESSIONS} sessions"
+    " or more in which all winners were timed anew. Two families: those planned before the first run, and"
+    " those with HAT going on from inherited weights, which came after the others' first verdict and before"
+    " their own runs. Sessions were added to the rule when a second one had other differences than the first:"
+    " no spread over seeds has their luck. Until there are two, figures are interim and have no p."
 )
 NOTES = (
     "Per cell: BLEU of all test sets pooled and latency over the reference network's, timed on one core,"
@@ -100,27 +104,27 @@ def run(folder: Path, say: Say) -> StudyOutcome:
         summarize(record, limit, winner, builds[network_key(record, winner.product)], profile)
         for record, limit, winner in winners
     ]
-    return outcome(points, profile.name, omitted, judged_before(folder.parent))
+    return outcome(points, profile.name, omitted, earlier_sessions(folder.parent))
 
 
-def judged_before(results: Path) -> JsonObject:
-    """Return the comparisons to which the rule has been applied, with their commit; empty without a page.
-
-    The rule is applied once. Timings of a later session would move figures near a limit over it.
+def earlier_sessions(results: Path) -> list[JsonObject]:
+    """Return commit and differences of each session on the study's page; none without a page.
 
     Raises:
         InvalidRecordError: the page's file was changed after it was written.
     """
     path = results / study_files.FOLDER / "mt-front.json"
     if not path.is_file():
-        return {}
+        return []
     study_files.load(path, figures=False)
-    old: JsonObject = json.loads(path.read_text("utf-8"))
-    figures = {name: figure for name, figure in old["paired"].items() if "p" in figure}
-    earlier: JsonObject = old.get("judged") or {}
-    source = old.get("measured") or old["written"]
-    commits = {name: earlier.get(name, {}).get("commit", source["commit"]) for name in figures}
-    return {name: {"figure": figure, "commit": commits[name]} for name, figure in figures.items()}
+    return _sessions(json.loads(path.read_text("utf-8")))
+
+
+def _sessions(page: JsonObject) -> list[JsonObject]:
+    """Return the sessions of a page, the last one with the commit that timed it."""
+    source = page.get("measured") or page["written"]
+    *before, last = page["sessions"]
+    return [*before, {**last, "commit": source["commit"]}]
 
 
 def rejudge(path: Path) -> StudyOutcome:
@@ -132,7 +136,7 @@ def rejudge(path: Path) -> StudyOutcome:
 
     def judge(old: JsonObject) -> StudyOutcome:
         points = [FrontPoint(**point) for point in old["points"]]
-        return outcome(points, old["profile"], OmittedRecords(**old["omitted"]), old.get("judged"))
+        return outcome(points, old["profile"], OmittedRecords(**old["omitted"]), old["sessions"][:-1])
 
     return judge_again(path, "mt-front", judge)
 
@@ -146,7 +150,7 @@ def outcome(
     points: Sequence[FrontPoint],
     profile: str,
     omitted: OmittedRecords = NONE_OMITTED,
-    judged: JsonView | None = None,
+    earlier: Sequence[JsonView] = (),
 ) -> StudyOutcome:
     """Return the outcome of all timings, of which there is at least one.
 
@@ -154,21 +158,26 @@ def outcome(
         points: all winners.
         profile: of the machine.
         omitted: records that were left out.
-        judged: comparisons that were judged before, as ``judged_before`` returns them; they stay.
+        earlier: sessions before, as ``earlier_sessions`` returns them.
     """
     from benchmarks.report.plots.style import render
     from benchmarks.studies.mt_front import plot
 
     kept, left_out = split_incomplete(points)
     volumes = hypervolumes(kept)
-    figures, exploratory = compare(volumes), beside(kept)
-    for name, verdict in (judged or {}).items():
-        figures[name] = verdict["figure"]
+    sessions = [
+        *({"commit": s["commit"], "differences": s["differences"]} for s in earlier),
+        {"commit": None, "differences": differences(volumes, COMPARED + CONTINUED)},
+    ]
+    figures, exploratory = compare([s["differences"] for s in sessions]), beside(kept)
     luck = timing_errors(kept, np.random.default_rng(SEED))
     notes = [
         *NOTES,
         _timing_text(kept),
-        *(_comparison_text(name, figure, luck[name]) for name, figure in figures.items()),
+        *(
+            _comparison_text(name, figure, luck.get(name), [s["differences"] for s in sessions])
+            for name, figure in figures.items()
+        ),
         f"The frozen reference point is far from the winners: 0.01 of the fastest winner's latency is worth"
         f" {0.01 * fastest_bleu(kept):.2f} of hypervolume.",
         *(_exploratory_text(name, parts) for name, parts in exploratory.items()),
@@ -177,11 +186,11 @@ def outcome(
         f"Timed on {profile}, in turns with the reference; other programs took up to"
         f" {max(point.others_cpu for point in points):g} processors. Signature: {points[0].signature}",
     ]
-    if judged:
-        commits = ", ".join(sorted({str(verdict["commit"])[:12] for verdict in judged.values()}))
+    if earlier:
+        commits = ", ".join(str(session["commit"])[:12] for session in earlier)
         notes.append(
-            f"{len(judged)} comparisons were judged before, on timings of commit {commits}: their differences"
-            " and p are those, while the table has today's timings."
+            f"Earlier sessions were timed at commit {commits}. Table, picture, timing errors and all that is"
+            " called exploratory have the last one's timings."
         )
     if left_out:
         notes.append(f"Left out, without a winner at each limit: {', '.join(left_out)}.")
@@ -213,7 +222,7 @@ def outcome(
             "beside": exploratory,
             "timing_errors": luck,
             "omitted": asdict(omitted),
-            "judged": dict(judged or {}),
+            "sessions": sessions,
         },
         pictures=render(lambda: plot.draw(kept)),
     )
@@ -252,14 +261,20 @@ def _cells(points: Sequence[FrontPoint], task: str, method: str, limits: Sequenc
         yield f"{bleu} at {np.mean([p.ratio for p in mine]):.2f} ({', '.join(map(str, depths))})"
 
 
-def _comparison_text(name: str, figure: ClaimFigure, luck: float) -> str:
+def _comparison_text(
+    name: str, figure: ClaimFigure, luck: float | None, sessions: Sequence[Mapping[str, Sequence[float]]]
+) -> str:
     values = list(figure["values"])
     word, p = "interim", ""
     if "p" in figure:
         word = "undecided" if figure["p"] >= 0.05 else "better" if np.mean(values) > 0 else "worse"
-        p = f", p {figure['p']:.2g} after correction"
-    cell = interval_text(values, "+.2f")
-    return f"{name}: {word}, {cell} hypervolume over {len(values)} seeds, timing error {luck:.2f}{p}."
+        p = f", p {figure['p']:.2g} after correction, the largest of a session"
+    each = [f"{np.mean(session[name]):+.2f}" for session in sessions if name in session]
+    error = "" if luck is None else f", timing error {luck:.2f}"
+    return (
+        f"{name}: {word}, {interval_text(values, '+.2f')} hypervolume over {len(values)} seeds"
+        f" (by session {', '.join(each)}){error}{p}."
+    )
 
 
 def _exploratory_text(name: str, parts: Mapping[str, Sequence[float]]) -> str:
@@ -271,6 +286,8 @@ def _exploratory_text(name: str, parts: Mapping[str, Sequence[float]]) -> str:
         "inherited": ("BLEU of inherited weights", "+.2f"),
         "counted": ("hypervolume of counted latencies", "+.2f"),
         "knee": (f"hypervolume to {KNEE[0]:g} BLEU and the reference's latency", "+.2f"),
+        "bleu_alone": ("gain of the other's hypervolume by this BLEU alone", "+.2f"),
+        "latency_alone": ("by these latencies alone", "+.2f"),
     }
     cells = [
         f"{forms[part][0]} {interval_text(list(values), forms[part][1])}" for part, values in parts.items()
@@ -294,12 +311,14 @@ def limits_kept(points: Sequence[FrontPoint]) -> list[str]:
     networks = {(point.task, *point.ratios): point for point in from_loose_to_tight}
     over = [point for point in networks.values() if point.ratio > point.limit]
     most = max(point.ratio / point.limit for point in points)
+    late = Counter(point.method for point in points if point.ratio > point.limit)
+    by_method = ", ".join(f"{method} {count}" for method, count in sorted(late.items())) or "none"
     widths: dict[int, list[float]] = {}
     for point in networks.values():
         widths.setdefault(point.decoder_width, []).append(point.ratio / point.counted - 1)
     by_width = ", ".join(f"{width}: {100 * np.mean(off):+.0f} %" for width, off in sorted(widths.items()))
     return [
         f"{len(over)} of {len(networks)} networks take longer here than their limit, which their search"
-        f" counted: {100 * max(0.0, most - 1):.0f} % at most. Timed minus counted latency, by decoder width:"
-        f" {by_width}."
+        f" counted: {100 * max(0.0, most - 1):.0f} % at most. Winners over their limit: {by_method}. Timed"
+        f" minus counted latency, by decoder width: {by_width}."
     ]

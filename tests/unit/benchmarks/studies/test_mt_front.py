@@ -24,6 +24,8 @@ from benchmarks.studies.mt_front.analysis import (
     FrontPoint,
     beside,
     compare,
+    differences,
+    exchanged,
     hypervolumes,
     split_incomplete,
     timing_errors,
@@ -59,6 +61,16 @@ def planned_runs(seeds: int = SEEDS, gain: float = 1.0, tasks: tuple[str, ...] =
     ]
 
 
+def timed(points: list[FrontPoint]) -> dict[str, list[float]]:
+    """Differences of one session."""
+    return differences(hypervolumes(points), COMPARED + CONTINUED)
+
+
+def session(points: list[FrontPoint], commit: str = "1" * 40) -> dict[str, object]:
+    """An earlier session, as a page holds it."""
+    return {"commit": commit, "differences": timed(points)}
+
+
 def test_the_hypervolume_is_the_area_up_to_the_frozen_reference_point() -> None:
     dominated = replace(POINT, ratio=0.8, bleu=29.0)
     volumes = hypervolumes([*winners("hat", 1), dominated])
@@ -71,52 +83,91 @@ def test_methods_are_compared_over_the_seeds_that_both_have() -> None:
     points = [p for seed, gain in enumerate(gains) for p in winners("mos-neuron", seed, gain)]
     points += [p for seed in (*range(4), 9) for p in winners("hat-sandwich", seed)]
     points += winners("mos-layer", 1)
-    figures = compare(hypervolumes(points))
+    figures = compare([timed(points)])
     neuron, layer = (f"mt-multi30k-en-de: {one} - hat-sandwich" for one in ("mos-neuron", "mos-layer"))
     assert set(figures) == {neuron, layer}
     expected = [0.55 * gain for gain in gains]  # both winners gain as much: the whole width below 1.1
     assert figures[neuron]["values"] == pytest.approx(expected)
 
 
-def test_p_values_are_corrected_over_both_tasks_and_come_with_the_last_run() -> None:
-    points = planned_runs()
-    figures = compare(hypervolumes(points))
-    raw = {name: intervals.t_test(list(figure["values"])) for name, figure in figures.items()}
+def test_gains_by_bleu_and_by_latencies_alone_are_those_by_hand() -> None:
+    theirs = [p for seed in (1, 2) for p in winners("scratch", seed)]
+    ours = [
+        replace(p, method="hat-sandwich", bleu=p.bleu + 0.5, ratio=p.ratio - 0.1 * (p.seed == 2))
+        for p in theirs
+    ]
+    parts = beside([*theirs, *ours])["mt-multi30k-en-de: hat-sandwich - scratch"]
+    assert parts["bleu_alone"] == pytest.approx([0.55 * 0.5] * 2)
+    # Both winners are a tenth of the reference faster: the fastest one's BLEU over that width.
+    assert parts["latency_alone"] == pytest.approx([0.0, 0.1 * 32.0])
+    named = exchanged([*theirs, *ours], [("scratch", "hat-sandwich"), ("hat", "scratch")])
+    assert set(named) == {"mt-multi30k-en-de: scratch - hat-sandwich"}
+
+
+def test_p_values_are_corrected_over_both_tasks_and_are_the_largest_of_two_sessions() -> None:
+    sessions = [timed(planned_runs()), timed(planned_runs(gain=0.12))]
+    figures = compare(sessions)
     assert len(figures) == len(TASKS) * len(COMPARED) == 12
-    adjusted = intervals.holm({name: p for name, p in raw.items() if p is not None})
-    assert {name: figure["p"] for name, figure in figures.items()} == pytest.approx(adjusted)
+    largest: dict[str, float] = {}
+    for values in sessions:
+        raw = {name: intervals.t_test(values[name]) for name in figures}
+        for name, p in intervals.holm({name: p for name, p in raw.items() if p is not None}).items():
+            largest[name] = max(p, largest.get(name, 0.0))
+    assert {name: figure["p"] for name, figure in figures.items()} == pytest.approx(largest)
+    name = f"{TASKS[0]}: hat-sandwich - hat"
+    assert figures[name]["values"] == pytest.approx(np.mean([s[name] for s in sessions], axis=0))
+    assert "p" not in compare(sessions[:1])[name]
+
+
+def test_p_values_come_with_the_last_run_of_two_sessions() -> None:
+    points = planned_runs()
     for absent in (points[2:], [p for p in points if p.task == TASKS[0]], planned_runs(SEEDS - 1)):
-        assert not any("p" in figure for figure in compare(hypervolumes(absent)).values())
+        for sessions in ([timed(absent)] * 2, [timed(absent), timed(points)], [timed(points), timed(absent)]):
+            assert not any("p" in figure for figure in compare(sessions).values())
+        whole = compare([timed(absent), timed(points), timed(points)])
+        assert whole == compare([timed(points)] * 2), "a session without all seeds does not count"
+
+
+def test_a_session_without_the_difference_leaves_a_comparison_undecided() -> None:
+    name = f"{TASKS[0]}: hat-sandwich - hat"
+    (one, two) = (compare([timed(planned_runs(gain=gain))] * 2)[name]["p"] for gain in (1.0, 0.0))
+    assert one < 0.05 < two
+    for order in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0, 0.0)):
+        assert compare([timed(planned_runs(gain=gain)) for gain in order])[name]["p"] == two
 
 
 def test_comparisons_that_came_later_are_corrected_among_themselves_and_change_no_other() -> None:
     planned = planned_runs()
-    before = compare(hypervolumes(planned))
+    before = compare([timed(planned)] * 2)
     added = [
         replace(p, task=task)
         for task in TASKS
         for seed in range(1, SEEDS + 1)
         for p in winners("hat after=continue", seed, -0.4 + 0.1 * (seed % 4))
     ]
-    figures = compare(hypervolumes([*planned, *added]))
+    both = timed([*planned, *added])
+    figures = compare([both] * 2)
     later = {name: figure for name, figure in figures.items() if name not in before}
     assert {name: figures[name] for name in before} == before
     assert set(later) == {f"{task}: {ours} - {theirs}" for task in TASKS for ours, theirs in CONTINUED}
     raw = {name: intervals.t_test(list(figure["values"])) for name, figure in later.items()}
     adjusted = intervals.holm({name: p for name, p in raw.items() if p is not None})
     assert {name: figure["p"] for name, figure in later.items()} == pytest.approx(adjusted)
-    some = compare(hypervolumes([*planned, *added[2:]]))
-    assert not any("p" in some[name] for name in later) and all("p" in some[name] for name in before)
+    # A family that was timed once waits, and keeps no other one waiting.
+    once = compare([timed(planned), both])
+    assert not any("p" in once[name] for name in later) and all("p" in once[name] for name in before)
     notes = " ".join(outcome([*planned, *added], "cpu").notes)
-    assert all(f"{name}: " in notes for name in later)
+    assert all(f"{name}: interim" in notes for name in later)
 
 
 @pytest.mark.parametrize(("gain", "word"), [(1.0, "better"), (-1.0, "worse"), (0.0, "undecided")])
 def test_the_rule_waits_for_all_planned_runs(gain: float, word: str) -> None:
     name = f"{TASKS[0]}: hat-sandwich - hat: "
-    assert any(f"{name}{word}" in note for note in outcome(planned_runs(gain=gain), "cpu").notes)
+    runs = planned_runs(gain=gain)
+    page = outcome(runs, "cpu", earlier=[session(runs)])
+    assert any(f"{name}{word}" in note for note in page.notes)
     for points in (planned_runs(SEEDS - 1, gain), planned_runs(gain=gain, tasks=TASKS[:1])):
-        notes = " ".join(outcome(points, "cpu").notes)
+        notes = " ".join(outcome(points, "cpu", earlier=[session(points)]).notes)
         assert f"{name}interim" in notes and "after correction" not in notes
 
 
@@ -172,29 +223,31 @@ def test_the_error_of_timings_is_that_of_brute_force() -> None:
     assert less < 0.1 * error, "equal networks share their luck, which drops out"
 
 
-def test_a_judged_comparison_keeps_its_figures(tmp_path: Path) -> None:
+def test_a_session_is_kept_with_its_commit_when_another_is_timed(tmp_path: Path) -> None:
     def write(page: StudyOutcome, commit: str) -> None:
         for ending, content in to_files("mt-front", page, commit, None).items():
             store.write_text(tmp_path / "studies" / f"mt-front.{ending}", content)
 
-    assert study.judged_before(tmp_path) == {}
-    interim = outcome(planned_runs(SEEDS - 1), "cpu")
-    write(interim, "0" * 40)
-    assert study.judged_before(tmp_path) == {}
+    assert study.earlier_sessions(tmp_path) == []
     first = outcome(planned_runs(), "cpu")
     write(first, "1" * 40)
-    judged = study.judged_before(tmp_path)
-    assert {name: verdict["figure"] for name, verdict in judged.items()} == first.facts["paired"]
+    earlier = study.earlier_sessions(tmp_path)
+    assert earlier == [session(planned_runs())]
     slower = [replace(p, ratio=2 * p.ratio) if p.method == "mos-neuron" else p for p in planned_runs()]
-    second = outcome(slower, "cpu", judged=judged)
-    assert second.facts["paired"] == first.facts["paired"] != outcome(slower, "cpu").facts["paired"]
-    assert any(
-        "12 comparisons were judged before, on timings of commit 111111111111" in n for n in second.notes
-    )
+    second = outcome(slower, "cpu", earlier=earlier)
+    name = f"{TASKS[0]}: mos-neuron - hat"
+    means = np.mean([timed(points)[name] for points in (planned_runs(), slower)], axis=0)
+    assert second.facts["paired"][name]["values"] == pytest.approx(means)
+    assert any("Earlier sessions were timed at commit 111111111111." in note for note in second.notes)
     write(second, "2" * 40)
-    assert study.judged_before(tmp_path) == judged
+    assert study.earlier_sessions(tmp_path) == [*earlier, session(slower, "2" * 40)]
     again = study.rejudge(tmp_path / "studies" / "mt-front.json")
-    assert again.facts["paired"] == first.facts["paired"]
+    assert (
+        again.facts["paired"] == second.facts["paired"]
+        and again.facts["sessions"] == second.facts["sessions"]
+    )
+    write(again, "3" * 40)
+    assert study.earlier_sessions(tmp_path)[-1]["commit"] == "2" * 40, "that which timed"
 
 
 def test_the_page_counts_networks_that_two_seeds_share_as_one() -> None:
@@ -240,7 +293,9 @@ def test_networks_above_their_counted_limit_are_counted_once() -> None:
         [POINT, replace(POINT, seed=2), replace(POINT, ratio=0.63, ratios=(0.62, 0.63, 0.64))]
     )
     assert "1 of 2 networks" in line and "5 % at most" in line and "192: +9 %" in line
-    assert "0 of 1 networks" in limits_kept([POINT])[0] and "0 % at most" in limits_kept([POINT])[0]
+    assert "Winners over their limit: hat 1." in line
+    (kept,) = limits_kept([POINT])
+    assert "0 of 1 networks" in kept and "0 % at most" in kept and "over their limit: none." in kept
 
 
 def test_the_page_has_a_column_a_limit_and_a_file_that_loads() -> None:
