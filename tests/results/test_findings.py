@@ -288,7 +288,7 @@ def test_verdicts_on_the_other_encoder_papers_are_those_of_their_claims():
     assert others["supershaper-latency"] == hypotheses.UNDECIDED and open_ones == set(others) - {
         "supershaper-latency"
     }
-    absent = ("supershaper", "hand-designed", "hand-designed-kd")
+    absent = ("supershaper", "hand-designed")
     assert not [
         r for r in every() if r["spec"]["method"] in absent and r["spec"]["profile"] == "nvidia-h200.v1"
     ]
