@@ -448,8 +448,8 @@ class Lab(ABC):
     def probe(self, architecture: Architecture, policy: Policy | None = None) -> float:
         """Return the latency in milliseconds of the exported sub-network, random weights; costs one probe.
 
-        It is timed on this machine; in translation's smoke tier it is computed from operator counts, so that
-        other programs have no influence.
+        It is timed on this machine; in tiers that declare ``counted`` it is computed from operator counts, so
+        that other programs have no influence.
         """
 
     @abstractmethod

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
 
+from benchmarks import suggestions
 from benchmarks.analysis import (
     attachment_columns,
     carbon,
@@ -39,6 +41,10 @@ from benchmarks.stats.task_units import TaskUnits
 
 BASELINES = (*notes.REFERENCES, "hat-sandwich", "scratch", "random-search")
 """Methods that the others are compared with, unless one is named: the first that has runs."""
+
+
+class UnknownBaselineError(UsageError):
+    """A named baseline is no method that a table compares."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +208,7 @@ def build_table(
 
     Raises:
         UsageError: no records, or records that must not share a table; the message lists what differs.
+        UnknownBaselineError: the named baseline is no method that the table compares.
     """
     if not records:
         raise UsageError("no records to report on: make some first: supernet-bench run mt --tier smoke")
@@ -240,7 +247,7 @@ def build_from_runs(
     compared = lines[lines["compared"]]
     axis = selection.axis(lines["limit"], facts["task"], facts["tier"])
     volumes = comparisons.volumes_of(compared[~compared["of"].isin(lines["of"][_unranked(lines)])], axis)
-    baseline = _baseline(counted, named, sorted(set(compared["method"])), baseline)
+    baseline = _baseline(counted, named, sorted(set(compared["method"])), baseline, facts)
     kept = {run.id for run in latest}
     return Table(
         shared={**facts, **latest[-1].facts},
@@ -276,9 +283,29 @@ def _unranked(lines: pd.DataFrame) -> pd.Series[bool]:
 
 
 def _baseline(
-    counted: Sequence[RunSummary], named: Mapping[str, str], methods: Sequence[str], wanted: str | None
-) -> str | None:
-    """Return the label of the method that the others are compared with; None without comparable methods."""
+    counted: Sequence[RunSummary], named: Mapping[str, str], methods: Sequence[str], word: str | None,
+    facts: Mapping[str, str],
+) -> str | None:  # fmt: skip
+    """Return the label of the method that the others are compared with; None without comparable methods.
+
+    Args:
+        methods: labels of comparable methods.
+        word: label of the wanted one, or its name for default options; None: the first of ``BASELINES``.
+        facts: of the table, for the message.
+
+    Raises:
+        UnknownBaselineError: none of the methods is named so.
+    """
     default = {run.method: named[run.id] for run in counted if not run.options}
-    names = [wanted, *(default.get(name) for name in (wanted or "", *BASELINES))]
-    return next((name for name in names if name in methods), methods[0] if methods else None)
+    if word is None or not methods:
+        names = map(default.get, BASELINES)
+        return next((name for name in names if name in methods), methods[0] if methods else None)
+    label = word if word in methods else default.get(word)
+    if label in methods:
+        return label
+    of_table = f"{facts['task']} {facts['tier']} on {facts['profile']}"
+    raise UnknownBaselineError(
+        f"--baseline '{word}': no such method is compared in the table of {of_table}."
+        f" {suggestions.suggest(word, methods)}".rstrip()
+        + f"\nits labels: {', '.join(methods)}\nname one: --baseline {shlex.quote(methods[0])}"
+    )

@@ -61,7 +61,9 @@ def run(options: argparse.Namespace) -> int:
             require_tier(options.suite, options.tier)
         records = _selected(records, folders, options)
         chosen = [record for ref in refs for record in _of_method(ref, records, folders, options)]
-    baseline = find_method(options.baseline, folders).name if options.baseline else None
+    baseline: str | None = options.baseline
+    if baseline is not None and ".py" in baseline:
+        baseline = find_method(baseline, folders).name
     from benchmarks.analysis.table import build_table
     from benchmarks.comparability.grouping import COUNTED
     from benchmarks.report.console import TerminalTable

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import yaml
 
 from benchmarks.api import UsageError
+from benchmarks.hardware.user_profiles import is_file_word
 from benchmarks.options import checked, parse
 from benchmarks.records.canonical import JsonObject, JsonView
 from benchmarks.registry import MethodRef
@@ -284,6 +285,8 @@ def _converted(configuration: Configuration, flag: str, action: argparse.Action,
 def effective(options: argparse.Namespace, plan: Plan, methods: Mapping[str, MethodRef]) -> JsonObject:
     """Return the study that a plan was made from, every flag that selects runs with its value.
 
+    Folders and files stand as they were typed, since a new process has no other word for them.
+
     Args:
         options: of the command, with the defaults of its study file.
         methods: of the plan, by the words that select them.
@@ -297,10 +300,17 @@ def effective(options: argparse.Namespace, plan: Plan, methods: Mapping[str, Met
         }
         own |= {name: [value] for name, value in given.get(method.name, {}).items()}
         listed.append({word: {k: v if len(v) > 1 else v[0] for k, v in own.items()}} if own else word)
-    profile = options.profile if isinstance(options.profile, list) else plan.profile
+    task, profile = options.task, options.profile
+    if task is None:
+        task = list(dict.fromkeys(run.spec.task for run in plan.runs))
+    if not isinstance(profile, list) and not is_file_word(profile):
+        profile = plan.profile
     values: JsonObject = {
         "suite": options.suite,
-        "task": list(dict.fromkeys(run.spec.task for run in plan.runs)),
+        "task": task if isinstance(task, list) else [task],
+        "source": options.source,
+        "target": options.target,
+        "task-settings": options.task_settings,
         "tier": options.tier,
         "methods": listed,
         "seeds": sorted({run.spec.seed for run in plan.runs}),
@@ -310,6 +320,7 @@ def effective(options: argparse.Namespace, plan: Plan, methods: Mapping[str, Met
         "results": options.results,
         "data-dir": options.data_dir,
         "start-from": options.start_from,
+        "published": options.published,
     }
     return {k: str(v) if isinstance(v, Path) else v for k, v in values.items() if v is not None}
 

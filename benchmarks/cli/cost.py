@@ -13,6 +13,8 @@ from benchmarks.cli.console import print_json
 
 YAML = (".yml", ".yaml")
 """Endings of HAT's configurations."""
+ARCHITECTURE = "architecture"
+"""Key under which an exported sub-network's file holds its architecture."""
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -58,10 +60,12 @@ def run(options: argparse.Namespace) -> int:
     space = get_space(options.space)
     try:
         values: object = read_config(path) if path.suffix in YAML else json.loads(path.read_text())
+        place = str(path)
+        if isinstance(values, dict) and ARCHITECTURE in values:
+            place, values = f"{path}, {ARCHITECTURE}", values[ARCHITECTURE]
         if not isinstance(values, dict):
-            raise UsageError(f"{path}: expected an object of field -> value, found {type(values).__name__}")
-        # An exported sub-network's file holds its architecture under this key.
-        architecture = from_hat(space, values.get("architecture", values))
+            raise UsageError(f"{place}: expected an object of field -> value, found {type(values).__name__}")
+        architecture = from_hat(space, values)
     except OSError as error:
         raise UsageError(f"cannot read '{path}': {error.strerror}") from None
     except (ValueError, TypeError, RecursionError) as error:

@@ -106,9 +106,12 @@ def _hardware() -> Iterator[Finding]:
     else:
         yield Finding("note", "profile", "none matches: runs are 'undeclared', apart from all others")
     yield Finding("ok", "cpu", f"{machine['cpu']}, {machine['cpus']} threads usable")
-    threads = os.environ.get("OMP_NUM_THREADS")
+    threads = os.environ.get("OMP_NUM_THREADS", "").strip()
     expected = declared.get(matching).threads if matching else None
-    if threads and expected and int(threads) != expected:
+    if threads and not threads.isdecimal():
+        advice = f"not one whole number; export OMP_NUM_THREADS={expected or 1}, or unset it"
+        yield Finding("note", "OMP_NUM_THREADS", f"{threads}: {advice}")
+    elif threads and expected and int(threads) != expected:
         advice = f"{threads}: the profile declares {expected}, which runs will use"
         yield Finding("note", "OMP_NUM_THREADS", advice)
     load = os.getloadavg()[0]

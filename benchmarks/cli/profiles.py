@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import tempfile
 from pathlib import Path
 
 from benchmarks.api import UsageError
@@ -11,6 +13,7 @@ from benchmarks.cli.console import print_json, print_table
 from benchmarks.cli.list import print_rows, profile_rows
 from benchmarks.hardware import user_profiles
 from benchmarks.hardware.probe import probe
+from benchmarks.records.store import write_text
 
 EPILOG = "exit code: 0; 1 a table of --latency-table is left out; 2 mistake"
 
@@ -81,8 +84,7 @@ def _write_profile(options: argparse.Namespace) -> int:
     if not (path.name.endswith(".toml") and user_profiles.NAME.fullmatch(name)):
         raise UsageError(f"--out {path}: name it in lower case, such as mine.v1.toml")
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(user_profiles.text_of(machine))
+        _write_new(path, user_profiles.text_of(machine))
     except FileExistsError:
         raise UsageError(
             f"'{path}' is there already: a profile never changes once results under it exist\n"
@@ -94,3 +96,15 @@ def _write_profile(options: argparse.Namespace) -> int:
         word = path if "/" in str(path) else f"./{path}"
         print(f"written: {path}\nread it, then: supernet-bench run mt --profile {word}")
     return 0
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Write a new file in one step: it is complete or absent, also after a crash.
+
+    Raises:
+        FileExistsError: something of its name is there.
+    """
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        complete = Path(folder) / path.name
+        write_text(complete, text)
+        os.link(complete, path)  # a rename would replace what is there

@@ -78,11 +78,18 @@ def store_of(path: Path, record: Record) -> list[Record]:
     return store.load_all(place.parents[3], []) if beside else []
 
 
-def suite_records(folders: Folders, problems: list[str] | None = None) -> list[Record]:
-    """Return the records of a suite and tier in any folder of results.
+def records_folder(folders: Folders) -> Path:
+    """Return the folder of a suite's records in any folder of results.
 
     They lie in ``DIR/<suite>-<tier>/records``, as runs write them, else in ``DIR/records``, as they are
     published, else in ``DIR`` itself.
+    """
+    places = (folders.store, folders.results / "records", folders.results)
+    return next((place for place in places if place.is_dir() and store.paths(place)), folders.store)
+
+
+def suite_records(folders: Folders, problems: list[str] | None = None) -> list[Record]:
+    """Return the records of a suite and tier in any folder of results (``records_folder``).
 
     Args:
         folders: of the results.
@@ -91,8 +98,6 @@ def suite_records(folders: Folders, problems: list[str] | None = None) -> list[R
     Raises:
         InvalidRecordError: for the first bad file, unless ``problems`` is given.
     """
-    places = (folders.store, folders.results / "records", folders.results)
-    chosen = next((place for place in places if place.is_dir() and store.paths(place)), folders.store)
     wanted = folders.suite, folders.tier
-    records = store.load_all(chosen, problems)
+    records = store.load_all(records_folder(folders), problems)
     return [record for record in records if (record["spec"]["suite"], record["spec"]["tier"]) == wanted]

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.analysis import carbon
 from benchmarks.analysis.carbon import CarbonDeclaration
 from benchmarks.api import UsageError
 from benchmarks.cli.arguments import add_carbon, add_json, add_results
 from benchmarks.cli.console import print_json, print_rich
-from benchmarks.cli.record_argument import suite_records
+from benchmarks.cli.record_argument import records_folder, suite_records
 from benchmarks.cli.selection import require_tier
 from benchmarks.records.folders import results_flag
 from benchmarks.records.record import Record
 from benchmarks.runs.plan import Folders
+
+if TYPE_CHECKING:
+    from benchmarks.analysis.table import Table
+    from benchmarks.comparability.run_summary import RunSummary
 
 PLOTS = ("pareto.png", "hypervolume.png", "budget.png", "search.png", "performance.png")
 """Plots whose paths are printed, in this order."""
@@ -44,14 +50,14 @@ def run(options: argparse.Namespace) -> int:
     """Write and print the reports of all records of a suite and tier; return 0.
 
     Raises:
-        UsageError: there are no records, or no such suite or tier.
+        UsageError: there are no records, no such suite or tier, or no table that compares the baseline.
     """
     emissions = carbon.declared(options.carbon_intensity, options.pue)
     folders = Folders(options.results, options.suite, options.tier)
     problems: list[str] = []
     records = suite_records(folders, problems)
     for problem in problems:
-        print(f"left out: {problem}")
+        print(f"left out: {problem}", file=sys.stderr)
     if not records:
         require_tier(options.suite, options.tier)
         flag = results_flag(options.results)
@@ -59,10 +65,11 @@ def run(options: argparse.Namespace) -> int:
             f"no records in {folders.store}\n"
             f"make some: supernet-bench run {options.suite} --tier {options.tier}{flag}"
         )
+    source = records_folder(folders)
     if options.out:
         folders = Folders(options.out, options.suite, options.tier)
     write_reports(
-        records, folders, as_json=options.json, baseline=options.baseline, emissions=emissions,
+        records, folders, source, as_json=options.json, baseline=options.baseline, emissions=emissions,
         paper=options.format == "pdf",
     )  # fmt: skip
     return 0
@@ -71,14 +78,22 @@ def run(options: argparse.Namespace) -> int:
 def write_reports(
     records: Sequence[Record],
     folders: Folders,
+    source: Path,
     *,
     as_json: bool,
     baseline: str | None,
     emissions: CarbonDeclaration | None = None,
     paper: bool = False,
 ) -> None:
-    """Write one report for each group of comparable records, and a site of all; print tables and paths."""
-    from benchmarks.analysis.table import build_from_runs
+    """Write one report for each group of comparable records, and a site of all; print tables and paths.
+
+    Args:
+        folders: of the reports.
+        source: folder that the records were read from, which pages name in their commands.
+
+    Raises:
+        UsageError: no table compares the baseline; then nothing is written.
+    """
     from benchmarks.claims import judge
     from benchmarks.comparability import grouping, run_summary
     from benchmarks.leaderboard import local_site
@@ -92,8 +107,8 @@ def write_reports(
     groups = grouping.groups(runs)
     documents: list[object] = []
     comparisons: list[local_site.ShownTable] = []
-    for number, group in enumerate(groups, 1):
-        table = replace(build_from_runs(group, baseline), carbon=emissions)
+    for number, (group, table) in enumerate(zip(groups, _tables(groups, baseline), strict=True), 1):
+        table = replace(table, carbon=emissions)
         home = folders.home
         if len(groups) > 1:
             home = home / "reports" / f"{number}-{table.shared['task']}-{table.shared['profile']}"
@@ -114,8 +129,31 @@ def write_reports(
         print(f" plots   {plots}  (and .svg)" if plots else " plots   none: nothing to draw")
         if for_paper:
             print(" paper   " + "  ".join(map(os.path.relpath, for_paper.values())))
-    page = local_site.write_site(folders.site, runs, comparisons, folders.store.as_posix())
+    page = local_site.write_site(folders.site, runs, comparisons, source.as_posix())
     if as_json:
         print_json(documents[0] if len(documents) == 1 else documents)
     else:
         print(f" page    {os.path.relpath(page)}")
+
+
+def _tables(groups: Sequence[Sequence[RunSummary]], baseline: str | None) -> list[Table]:
+    """Return the table of each group; those that lack the baseline have their usual one, and a note on it.
+
+    Raises:
+        UsageError: all tables that compare methods lack it.
+    """
+    from benchmarks.analysis.table import UnknownBaselineError, build_from_runs
+
+    tables: list[Table] = []
+    refusals: list[str] = []
+    for group in groups:
+        try:
+            tables.append(build_from_runs(group, baseline))
+        except UnknownBaselineError as error:
+            refusals.append(str(error))
+            table = build_from_runs(group)
+            note = f"{baseline} is not compared in this table: {table.baseline} stands in its place"
+            tables.append(replace(table, notes=[*table.notes, note]))
+    if refusals and len(refusals) == sum(table.baseline is not None for table in tables):
+        raise UsageError("\n".join(refusals))
+    return tables

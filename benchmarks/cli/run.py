@@ -38,7 +38,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "-j",
         "--jobs",
         type=positive,
-        default=1,
         metavar="N",
         help="runs at a time, which then share their seconds (default: 1)",
     )
@@ -80,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
         config = launching.read_config(options.parallel_config)
         if config.backend != "local":
             return launching.start(options, config, plan_command.build_plans(options))
-        options.jobs = config.jobs
+        options.jobs = options.jobs or config.jobs
     require_linux()
     if options.detach:
         return launching.detach(options, plan_command.build_plan(options), sys.argv[1:])
@@ -93,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
         run_options = RunOptions(
             command=["supernet-bench", *sys.argv[1:]],
             data_dir=options.data_dir,
-            jobs=options.jobs,
+            jobs=options.jobs or 1,
             checkpoint_seconds=options.checkpoint_seconds,
             resume_changed=options.resume_changed,
             fresh=options.fresh,
@@ -112,7 +111,9 @@ def report(plan: Plan, *, as_json: bool, emissions: CarbonDeclaration | None = N
     stopped = [run for run in plan.runs if run.state == "stopped"]
     comparable = any(record["status"] == "done" for record in records)
     if records:
-        write_reports(records, plan.folders, as_json=as_json, baseline=None, emissions=emissions)
+        write_reports(
+            records, plan.folders, plan.folders.store, as_json=as_json, baseline=None, emissions=emissions
+        )
     elif not as_json:
         print("no records: every run was skipped")
     out = sys.stderr if as_json else sys.stdout

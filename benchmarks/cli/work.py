@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
     run_options = RunOptions(
         command=["supernet-bench", *sys.argv[1:]],
         data_dir=options.data_dir,
-        jobs=options.jobs,
+        jobs=options.jobs or 1,
         checkpoint_seconds=options.checkpoint_seconds,
         resume_changed=options.resume_changed,
         again=options.retry_failed,

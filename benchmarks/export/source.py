@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from benchmarks.api import UsageError
 from benchmarks.records import store
-from benchmarks.records.folders import PUBLISHED, local_results, results_flag
+from benchmarks.records.folders import local_results
 from benchmarks.records.record import Candidate, Record
 from benchmarks.records.selection import headline_candidates
 from benchmarks.records.text import sanitize
@@ -78,8 +78,8 @@ def find_candidate(record: Record, index: int | None, path: Path, results: Path)
     # A record of another machine names folders here: nothing but plain names may.
     if not all(re.fullmatch(r"[\w.-]{1,80}", str(spec[part])) for part in ("suite", "tier")):
         raise UsageError(f"record {record['id']} is of no suite and tier that could have run here")
-    local, here = local_results(results), local_results()
-    roots = [results, local, local / "verify", here, here / "verify"]
+    here = Folders(local_results(), spec["suite"], spec["tier"])
+    roots = [results, local_results(results), here.results]
     homes = [Folders(root, spec["suite"], spec["tier"]).runs for root in roots]
     depth = len(store.relative_path(record).parts)
     if len(path.absolute().parents) > depth:
@@ -90,9 +90,7 @@ def find_candidate(record: Record, index: int | None, path: Path, results: Path)
             return StoredCandidate(record, candidate, _check_weights(folder, candidate))
     raise UsageError(
         f"the weights of run {record['id']} are not on this machine, and a record holds none\n"
-        f"make them again, to the bit on a machine like its own: supernet-bench verify {record['id']}"
-        f"{results_flag(results, PUBLISHED)}\n"
-        "or make others, and export the record of that run, under results/local:"
+        f"run it here, then export the record that is left in {here.store}:"
         f" {repeat_command(record, here=True)}"
     )
 

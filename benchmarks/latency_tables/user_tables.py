@@ -30,7 +30,13 @@ def read(path: Path) -> LatencyTable:
         UsageError: the file is no such table; names file and line.
     """
     lines = read_lines(path, Report())
-    rows = [row for row in csv.reader(lines)]
+    reader = csv.reader(lines)
+    try:
+        rows = [*reader]
+    except csv.Error as error:
+        raise UsageError(
+            f"'{path}', line {reader.line_num}: {error}: numbers with commas between them are needed"
+        ) from None
     head = [cell.strip() for cell in rows[0]] if rows else []
     name = re.sub(r"[^a-z0-9.-]+", "-", path.name.split(".")[0].lower()).strip("-") or "table"
     content = "\n".join(lines).encode()

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmarks.api import UsageError
+from benchmarks.hardware.probe import usable_cpus
 from benchmarks.records import store, study_files
 from benchmarks.records.folders import PUBLISHED, results_flag
 from benchmarks.records.store import write_text
@@ -150,7 +151,7 @@ class _Here(Executor):
 
 def _workers(brief: bool, records: int) -> Executor:
     """Return one process a core for a large board of several pieces of work, else this process."""
-    cores = min(len(os.sched_getaffinity(0)), -(-records // AT_ONCE))
+    cores = min(usable_cpus(), -(-records // AT_ONCE))
     if cores < 2 or not brief:
         return _Here()
     from concurrent.futures import ProcessPoolExecutor

@@ -23,7 +23,7 @@ from benchmarks.records.text import printable
 LARGEST = 2**20
 """Bytes of a record, at most. A larger one is not written, and a larger file is refused unread.
 
-Published ones have 60 kB; five trials of a ``paper`` tier, with every probe, have less than 900 kB.
+Published ones have a mean of 81 kB; five trials of a ``paper`` tier, with every probe, have less than 900 kB.
 """
 _STORED = re.compile(r"[0-9a-f]{16}\.json")
 

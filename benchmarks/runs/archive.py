@@ -31,6 +31,7 @@ from benchmarks.records.spec import spec_id
 from benchmarks.records.text import sanitize
 from benchmarks.runs.execution import exclusive
 from benchmarks.runs.plan import Folders
+from benchmarks.runs.run_limits import SUFFIX, limits_path, parse_limits
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -50,6 +51,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_+,=@-][A-Za-z0-9_.+,=@ -]{0,199}")
 _NAME = re.compile(r"[\w.-]{1,80}", re.ASCII)
 _RECORD = re.compile(r"[0-9a-f]{16}(\.(failed|stopped)-\d{1,6})?\.json")
 _RUN = re.compile(r"[0-9a-f]{16}")
+_LIMITS = re.compile(rf"runs/[0-9a-f]{{16}}{re.escape(SUFFIX)}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -80,8 +82,14 @@ class Contents:
 
     @property
     def runs(self) -> list[str]:
-        """Ids of the runs that have files."""
-        return sorted({path.split("/")[1] for path in self.files if path.startswith("runs/")})
+        """Ids of the runs that have files in their folders."""
+        inside = (path for path in self.files if path.startswith("runs/") and not _LIMITS.fullmatch(path))
+        return sorted({path.split("/")[1] for path in inside})
+
+    @property
+    def limits(self) -> list[str]:
+        """Paths of runs' latency limits, which lie beside their folders."""
+        return [path for path in self.files if _LIMITS.fullmatch(path)]
 
     def summary(self) -> str:
         """Return numbers and size in one line."""
@@ -151,7 +159,8 @@ def _packed(home: Path) -> Iterator[str]:
                     continue
                 if part == "records" and not _RECORD.fullmatch(name):
                     continue  # set aside, or no record
-                if part == "runs" and not (home / "runs" / parts[1] / "spec.json").is_file():
+                run = parts[1].removesuffix(SUFFIX)
+                if part == "runs" and not (home / "runs" / run / "spec.json").is_file():
                     continue  # a reference network's
                 if problem := _improper(relative):
                     raise UsageError(f"{path}: {problem}: move the file away, then pack again")
@@ -171,6 +180,8 @@ def _append(tar: tarfile.TarFile, name: str, size: int, data: IO[bytes]) -> None
 
 def _improper(path: str) -> str:
     """Return why an archive may not hold a path; empty if it may."""
+    if _LIMITS.fullmatch(path):
+        return ""
     parts = PurePosixPath(path).parts
     if "/".join(parts) != path or not 3 <= len(parts) <= 12 or parts[0] not in PARTS:
         return "not a file of a record or a run"
@@ -319,7 +330,7 @@ def _write(path: Path, chunks: Iterator[bytes]) -> None:
 
 
 def _check(home: Path, contents: Contents, refusal: str) -> None:
-    """Refuse records that are not valid or not in place, and runs without the digest in their name."""
+    """Refuse records that are not valid or not in place, runs of another name, and limits that are none."""
     for path in contents.records:
         try:
             record = store.load(home / path)
@@ -337,11 +348,20 @@ def _check(home: Path, contents: Contents, refusal: str) -> None:
             named = spec_id(json.loads((home / "runs" / run / "spec.json").read_bytes()))
         if named != run:
             raise UsageError(f"{refusal}: run {run} has the specification of another")
+    beside = {limits_path(Path("runs", run)).as_posix() for run in contents.runs}
+    for path in contents.limits:
+        if path not in beside:
+            raise UsageError(f"{refusal}: {path} is of a run that has no files")
+        try:
+            parse_limits(json.loads((home / path).read_bytes()))
+        except (OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
+            raise UsageError(f"{refusal}: {path} holds no latency limits") from None
 
 
 def _merge(fresh: Path, home: Path, contents: Contents) -> None:
     """Move absent runs and records into their place, one at a time."""
-    units = [*contents.records, *(f"runs/{run}" for run in contents.runs)]
+    # Limits come before their run: one that is there without them would go on under this machine's.
+    units = [*contents.records, *contents.limits, *(f"runs/{run}" for run in contents.runs)]
     for unit in units:
         place, problem = home / unit, ""
         if place.exists() or place.is_symlink():

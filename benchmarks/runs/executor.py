@@ -26,7 +26,7 @@ from benchmarks.hardware import profiles
 from benchmarks.hardware.file_lock import lock
 from benchmarks.hardware.probe import require_linux
 from benchmarks.runs.channel import Channel
-from benchmarks.runs.guard import GuardReport, guard
+from benchmarks.runs.guard import GuardReport, guard, require_known_means
 from benchmarks.runs.isolation import View, end_with_parent
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ class Executor:
 
     def __init__(self, hash_seed: str | None = None) -> None:
         require_linux()
+        require_known_means()
         self._hash_seed = hash_seed
         # Sets iterate in the same order in every process: a resumed method must repeat itself.
         os.environ.setdefault("PYTHONHASHSEED", "0")

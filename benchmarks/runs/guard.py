@@ -24,6 +24,7 @@ from typing import TypedDict
 from benchmarks.runs import isolation, landlock
 from benchmarks.runs.isolation import View
 from benchmarks.runs.process_tree import descendants
+from benchmarks.suggestions import unknown
 
 RELAYED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 """Signals that the guard passes on to the search."""
@@ -31,6 +32,8 @@ CANNOT = 96
 """Exit code of a keeper that could not isolate the search."""
 MEANS_VARIABLE = "SUPERNET_BENCH_ISOLATION"
 """Names the means to try, such as ``landlock`` or ``none``; unset: all, the best first."""
+MEANS = (*isolation.ATTEMPTS, (landlock.NAME,))
+"""Means of isolation, the best first."""
 
 
 class GuardReport(TypedDict, total=False):
@@ -83,9 +86,21 @@ def guard(
 def attempts(view: View | None) -> Sequence[tuple[str, ...]]:
     """Return the means of isolation, the best first: namespaces, Landlock, none."""
     named = os.environ.get(MEANS_VARIABLE, "").split()
-    every = (*isolation.ATTEMPTS, (landlock.NAME,))
-    known = [means for means in every if not named or ",".join(means) in named]
+    known = [means for means in MEANS if not named or ",".join(means) in named]
     return (*known, ()) if view is not None else ((),)
+
+
+def require_known_means() -> None:
+    """Refuse a word in ``MEANS_VARIABLE`` that names no means, which would leave a search unconfined.
+
+    Raises:
+        UsageError: the first such word.
+    """
+    known = [*map(",".join, MEANS), isolation.NONE]
+    for word in os.environ.get(MEANS_VARIABLE, "").split():
+        if word not in known:
+            then = f"set {MEANS_VARIABLE} to some of them, with blanks between, or unset it to try all"
+            raise unknown("means of isolation", word, known, then)
 
 
 def _send(report: Connection, part: GuardReport) -> None:

@@ -1,8 +1,10 @@
 """Isolation by Landlock, where a container forbids namespaces: rights to files are given up for good.
 
-A process keeps the right to read what its view shows and to write what is its own; TCP, signals to other
-processes and a look into their memory are refused. It sees that other processes exist, and no file is put in
-place of a hidden one. See landlock(7). No torch.
+A process keeps the right to read what its view shows and to write what is its own; a look into the memory of
+other processes is refused. Newer kernels refuse more: truncating a file that may only be read from version 3
+of Landlock (Linux 6.2), TCP from version 4 (6.7), signals to other processes and their abstract sockets from
+version 6 (6.12). It sees that other processes exist, and no file is put in place of a hidden one. See
+landlock(7). No torch.
 """
 
 from __future__ import annotations

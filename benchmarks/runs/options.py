@@ -23,7 +23,8 @@ class RunOptions:
     checkpoint_seconds: float = 30.0
     """Seconds between two checkpoints of a long phase."""
     resume_changed: bool = False
-    """True: go on with runs that were begun under another torch, Python or number of processors."""
+    """True: go on with runs that were begun under another torch, NumPy or Python, or on another machine or
+    number of processors."""
     fresh: bool = False
     """True: discard the state of unfinished runs."""
     again: bool = True

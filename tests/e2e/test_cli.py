@@ -190,4 +190,4 @@ def test_records_are_reported_and_compared(bench, records, tmp_path: Path):
     file = next((tmp_path / "results/local/tiny-smoke/records").rglob(f"{good['id']}.json"))
     file.write_text(file.read_text()[:-50])
     told = bench("report", "tiny")
-    assert told.returncode == 0 and f"{good['id']}.json" in told.stdout
+    assert told.returncode == 0 and f"{good['id']}.json" in told.stderr

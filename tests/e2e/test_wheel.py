@@ -102,7 +102,7 @@ PUBLISHED_ID = "521b91909b0d36ec"
         ("report", 2, "make some: supernet-bench run"),
         ("leaderboard", 2, "supernet-bench published results"),
         ("verify 0000000000000000", 2, "no record starts with 0000000000000000"),
-        (f"export {PUBLISHED_ID} --to onnx", 2, f"supernet-bench verify {PUBLISHED_ID}"),
+        (f"export {PUBLISHED_ID} --to onnx", 2, "supernet-bench run bert --task bert-enwiki"),
         ("validate results/records", 2, "give a record's file, or a folder"),
         ("plan mt --tier check --methods ./mine.py:Mine", 0, "1 run"),
         ("plan mt --tier check --methods ./nine.py:Mine", 2, "nine.py"),

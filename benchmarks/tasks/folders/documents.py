@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,9 +171,7 @@ def read(folder: Path, data: JsonView, report: Report) -> text.Texts:
         UsageError: a file is no UTF-8 text, or a split is empty; names file and line.
     """
     files = text_files(folder)
-    given: Mapping[str, object] = data.get("splits", {})
-    named = any(name.lower().startswith("train") for name in files) or "train" in given
-    chosen = assign(folder, given if named else {**given, "train": list(files)}, files, report)
+    chosen = assign(folder, data.get("splits", {}), files, report, several=True)
     how = data.get("documents")
 
     def documents(names: Sequence[str]) -> list[str]:

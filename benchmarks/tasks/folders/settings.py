@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import TypeGuard
 
 from benchmarks.api import UsageError
 from benchmarks.records.canonical import JsonObject
@@ -44,8 +45,38 @@ TABLES = {TEXT: OURS / "mt.toml", MLM: OURS / "bert.toml", IMAGES: OURS / "visio
 """Kind -> file with the tiers that its tiers take over."""
 DROPPED = ("seed", "train", "train_characters", "valid_characters", "test_characters")
 """Entries of ``data`` of our tiers that concern our data alone."""
-FREE = ("recipe", "data", "model", "workload", "decode", "finetune")
-"""Tables of a tier in which a key may be given that the tier taken over lacks."""
+ANY = "*"
+"""Key of an example that stands for every key."""
+EXAMPLES: Table = {
+    "limits": [0.8], "windows": [[110e3, 140e3]], "seeds_default": 1, "throughput": 12000,
+    "recipe": {
+        "learning_rate": 1e-3, "warmup": 0.08, "schedule": "cosine", "betas": [0.9, 0.98],
+        "weight_decay": 0.01, "label_smoothing": 0.1, "batch_tokens": 4096, "accumulate": 1, "clip_norm": 1.0,
+        "precision": "fp32", "average_checkpoints": 0, "average_span": 0.25,
+    },
+    "workload": {
+        "source_len": 12, "steps": 13, "beam": 4, "image": 32, "channels": 3, "text": 16, "runtime": "torch",
+        "energy_seconds": 0.5,
+    },
+    "decode": {
+        "beam": 5, "lenpen": 1.0, "max_len_a": 1.2, "max_len_b": 10, "min_len": 1, "batch_tokens": 4096,
+    },
+    "counted": {"operator_us": 7.4, "macs_per_us": 1500, "operators_us": {ANY: 42.0}},
+    "finetune": {
+        "tasks": ["cola"], "learning_rates": [5e-5], "epochs": None, "batch": 16, "seeds": 3,
+        "train_most": 4000, "held_out": 0.1, "warmup": 0.1, "precision": "fp32", "lengths": [32],
+    },
+}  # fmt: skip
+"""Settings that a tier may be given, whether or not the tier taken over has them; None: of any type."""
+MODELS: Mapping[str, Table] = {
+    TEXT: {
+        "share": "all", "dropout": 0.1, "attention_dropout": 0.0, "activation_dropout": 0.0,
+        "max_positions": 256,
+    },
+    MLM: {"dropout": 0.1, "attention_dropout": 0.1, "max_positions": 128, "segments": 2},
+    IMAGES: {"image": 32, "channels": 3, "dropout": 0.0},
+}  # fmt: skip
+"""Kind -> settings of ``model`` that its tiers may be given."""
 UNSET = ("counted", "finetune")
 """Tables that are not taken over: prices that were fitted to our data, tasks to fine-tune on."""
 
@@ -107,8 +138,12 @@ def check(kind: str, table: Table, where: str) -> None:
     for tier, own in tiers.items():
         if not isinstance(own, Mapping):
             raise UsageError(f"{where}: {tier} = {own!r}: a table is needed, [{tier}]")
+        for name in own["data"] if isinstance(own.get("data"), Mapping) else ():
+            if name in known:
+                here = f"{where}: {tier}.data.{name}"
+                raise UsageError(f"{here}: a setting of the task, not of a tier: write {name} above [{tier}]")
         for name in (tier,) if tier != "all" else tiers_of(kind):
-            _check(own, _base(kind, name), f"{where}: {tier}")
+            _check(own, _pattern(kind, name), f"{where}: {tier}")
 
 
 def _check_plain(value: object, where: str) -> None:
@@ -181,73 +216,96 @@ def names_vocabulary(tiers: Mapping[str, Table], name: str) -> bool:
     return any("vocab" in tiers.get(table, {}) for table in ("all", name))
 
 
-def _check(own: Table, base: Table, where: str) -> None:
-    """Check the keys and types of a user's tier against the one that it lies over.
+def _check(own: Table, pattern: Table, where: str) -> None:
+    """Check the keys and types of a user's tier against a pattern of all that a tier may have.
 
     Raises:
         UsageError: a key that no tier has, or a value of another type.
     """
+    _check_table(own, pattern, where)
+    for size in _by_device(own.get("vocab", VOCABULARIES[0])):
+        if not isinstance(size, int) or size not in VOCABULARIES:
+            raise UsageError(f"{where}.vocab = {size}: a whole number of {VOCABULARIES[0]} or more is needed")
+
+
+def _pattern(kind: str, tier: str) -> JsonObject:
+    """Return a tier before the user's own settings, and examples of what it lacks and may be given."""
     fields = [f.name for f in dataclasses.fields(Tier) if f.name not in ("name", "sha256")]
-    _check_keys(own, [*base, *fields], where)
+    return merged(dict.fromkeys(fields), EXAMPLES, {"model": MODELS[kind]}, _base(kind, tier))
+
+
+def _check_table(own: Table, pattern: Table, where: str) -> None:
+    """Check the keys of a table, and its values and those of all tables in it.
+
+    Raises:
+        UsageError: a key that the pattern lacks, or a value of another type.
+    """
     for key, value in own.items():
-        if isinstance(base.get(key), Mapping) and not set(base[key]) <= {*DEVICES}:
-            if not isinstance(value, Mapping):
-                raise UsageError(f"{where}.{key} = {value!r}: a table is needed, such as {{ ... }}")
-            known = _recipe_fields() if key == "recipe" else base[key]
-            if key not in FREE or key == "recipe":
-                _check_keys(value, known, f"{where}.{key}")
-            for name, inner in value.items():
-                _check_type(inner, base[key].get(name), f"{where}.{key}.{name}")
-        else:
-            _check_type(value, base.get(key), f"{where}.{key}")
-            if key == "vocab":
-                for size in _by_device(value):
-                    if not isinstance(size, int) or size not in VOCABULARIES:
-                        raise UsageError(
-                            f"{where}.vocab = {size}: a whole number of {VOCABULARIES[0]} or more is needed"
-                        )
+        if key not in pattern and ANY not in pattern:
+            raise _no_setting(key, pattern, where)
+        _check_value(value, pattern.get(key, pattern.get(ANY)), f"{where}.{key}")
 
 
-def _recipe_fields() -> list[str]:
-    """Return the fields of a training recipe, as all our recipes together have them."""
-    return [
-        "learning_rate", "warmup", "schedule", "betas", "weight_decay", "label_smoothing", "batch_tokens",
-        "accumulate", "clip_norm", "precision", "average_checkpoints", "average_span",
-    ]  # fmt: skip
+def _check_value(value: object, pattern: object, where: str) -> None:
+    """Check that a value has the form of the one that it replaces; either may be given by kind of device.
+
+    Raises:
+        UsageError: a key that the pattern lacks, or a value of another type.
+    """
+    if _is_by_device(value):
+        for device, inner in value.items():
+            own = pattern.get(device) if _is_by_device(pattern) else pattern
+            _check_value(inner, own, f"{where}.{device}")
+    elif _is_by_device(pattern):
+        if isinstance(value, Mapping):  # only the values of devices would count
+            known = [f"{d}.{k}" for d, own in pattern.items() if isinstance(own, Mapping) for k in own]
+            for key in value:
+                if key not in DEVICES:
+                    raise _no_setting(key, known or DEVICES, where)
+            return
+        for own in pattern.values():
+            _check_value(value, own, where)
+    elif isinstance(pattern, Mapping):
+        if not isinstance(value, Mapping):
+            raise UsageError(f"{where} = {value!r}: a table is needed, such as {{ ... }}")
+        _check_table(value, pattern, where)
+    else:
+        _check_type(value, pattern, where)
 
 
-def _check_keys(table: Table, known: Iterable[str], where: str) -> None:
-    known = list(dict.fromkeys([*known, *DEVICES]))
-    for key in table:
-        if key not in known:
-            raise UsageError(
-                f"{where}: no setting '{key}'. {suggest(key, known)}\nknown: {' '.join(sorted(known))}"
-            )
+def _no_setting(key: str, known: Iterable[str], where: str) -> UsageError:
+    names = sorted(known)
+    return UsageError(f"{where}: no setting '{key}'. {suggest(key, names)}\nknown: {' '.join(names)}")
 
 
-def _check_type(value: object, like: object, where: str) -> None:
-    """Check that a value has the type of the one that it replaces, for each kind of device."""
-    values = _by_device(value)
-    patterns = _by_device(like)
-    for one_value in values:
-        for pattern in patterns:
-            if pattern is None or isinstance(pattern, Mapping) or isinstance(one_value, Mapping):
-                continue
-            number = isinstance(pattern, int | float) and not isinstance(pattern, bool)
-            fits = (
-                isinstance(one_value, int | float) and not isinstance(one_value, bool)
-                if number
-                else isinstance(one_value, type(pattern))
-            )
-            if not fits:
-                kind = TYPE_WORDS[float if number else type(pattern)]
-                raise UsageError(f"{where} = {json.dumps(one_value)}: {kind} is needed, such as {pattern!r}")
+def _check_type(value: object, pattern: object, where: str) -> None:
+    """Check that a value has the type of its pattern, and its items those of a list; None has any.
+
+    Raises:
+        UsageError: the value has another type.
+    """
+    if pattern is None:
+        return
+    number = isinstance(pattern, int | float) and not isinstance(pattern, bool)
+    fits = (
+        isinstance(value, int | float) and not isinstance(value, bool)
+        if number
+        else isinstance(value, type(pattern))
+    )
+    if not fits:
+        kind = TYPE_WORDS[float if number else type(pattern)]
+        raise UsageError(f"{where} = {json.dumps(value)}: {kind} is needed, such as {pattern!r}")
+    if isinstance(value, list) and isinstance(pattern, list) and pattern:
+        for item in value:
+            _check_type(item, pattern[0], where)
+
+
+def _is_by_device(value: object) -> TypeGuard[Table]:
+    return isinstance(value, Mapping) and bool(value) and set(value) <= {*DEVICES}
 
 
 def _by_device(value: object) -> list[object]:
-    if isinstance(value, Mapping) and value and set(value) <= {*DEVICES}:
-        return list(value.values())
-    return [value]
+    return list(value.values()) if _is_by_device(value) else [value]
 
 
 def slug(text: str) -> str:

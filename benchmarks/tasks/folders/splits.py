@@ -32,7 +32,14 @@ class Assigned:
     drawn: Mapping[str, int]
 
 
-def assign(folder: Path, splits: Mapping[str, object], known: Collection[str], report: Report) -> Assigned:
+def assign(
+    folder: Path,
+    splits: Mapping[str, object],
+    known: Collection[str],
+    report: Report,
+    *,
+    several: bool = False,
+) -> Assigned:
     """Return which sets are which split: as ``splits`` has it, else by the beginnings of their names.
 
     Args:
@@ -40,6 +47,7 @@ def assign(folder: Path, splits: Mapping[str, object], known: Collection[str], r
         splits: as ``check_table`` allows them.
         known: names of the sets in the folder.
         report: collects which sets are not used.
+        several: where no set is named for training, take all without the name of a split, not a single one.
 
     Raises:
         UsageError: a name is not there, or no set is for training.
@@ -56,9 +64,12 @@ def assign(folder: Path, splits: Mapping[str, object], known: Collection[str], r
 
     train, valid, tests = (by_name(*s) for s in (("train", TRAIN), ("valid", VALID), ("test", TEST)))
     others = [name for name in free if name not in {*train, *valid, *tests}]
-    if not train and "train" not in splits and len(others) == 1:
-        train, others = {others[0]: others[0]}, []
-        report.facts.append(f"train: {next(iter(train))}, the only set without the name of a split")
+    unnamed = [name for name in others if not name.lower().startswith((*VALID, *TEST))]
+    if not train and "train" not in splits and (several or len(unnamed) == 1):
+        train = {name: name for name in unnamed}
+        others = [name for name in others if name not in train]
+        if len(train) == 1:
+            report.facts.append(f"train: {unnamed[0]}, the only set without the name of a split")
     if not train:
         raise UsageError(
             f"'{folder}' has no training data: none of {', '.join(sorted(known))} begins with 'train'\n"

@@ -51,6 +51,16 @@ def test_one_row_per_method_and_limit_best_first():
     assert list(table.rows["limit_share"]) == sorted(table.rows["limit_share"])
 
 
+def test_a_baseline_that_the_table_does_not_compare_is_refused_with_its_labels():
+    records = [*study(("hat", "mos-neuron"), 2), fake("scratch", status="failed")]
+    assert build_table(records).baseline == "hat"
+    assert build_table(records, "mos-neuron").baseline == "mos-neuron"
+    for word in ("lts", "scratch", "mos-neurn", ""):
+        with pytest.raises(UsageError, match=f"--baseline '{word}': .*\nits labels: hat, mos-neuron\nname"):
+            build_table(records, word)
+    assert build_table([fake("scratch", status="failed")], "lts").baseline is None
+
+
 def test_means_and_intervals_over_seeds_are_recomputed_by_hand():
     study_records = study(("hat",), 3)
     line = row(build_table(study_records), "hat", 0.4)

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import tasks
 from benchmarks.api import Option, UsageError
 from benchmarks.cli import configuration, main
 from benchmarks.cli import plan as planning
+from benchmarks.cli.arguments import add_published
+from benchmarks.hardware import profiles
+from benchmarks.records import integrity, store
 from benchmarks.registry import MethodRef
 from tests import ROOT
+from tests.fake_records import fake
+from tests.unit.benchmarks.tasks.folders import sentences, test_pictures
 
 STUDY = """\
 suite: mt
@@ -47,6 +57,104 @@ def test_lists_are_sweeps_and_the_plan_prints_a_study_of_the_same_runs(tmp_path,
     assert len(plan["runs"]) == len(chosen(plan)) == 2 * (1 + 4)
     again = planned(write(tmp_path, configuration.to_yaml(plan["study"])), capsys)
     assert again["runs"] == plan["runs"]
+
+
+@pytest.fixture
+def forget(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Make this process one in which no task and no profile of the user's is declared."""
+
+    def undeclare() -> None:
+        monkeypatch.setattr(tasks, "_DECLARED", {})
+        monkeypatch.setattr(profiles, "_DECLARED", {})
+
+    undeclare()
+    return undeclare
+
+
+OWN = """\
+from benchmarks import tasks
+
+class Mine:
+    name, suite, metric = "mine", "mt", "bleu"
+
+    def tiers(self):
+        return ("check",)
+
+    def tier(self, tier, device):
+        return tasks.get_task("mt-synthetic-en-de").tier(tier, device)
+
+    def prepare(self, tier, cache, data_dir, progress):
+        return tasks.Prepared(cache, None, {"train": "0" * 64}, 9, 9)
+"""
+
+
+def words_of_own_task(kind: str, folder: Path) -> list[str]:
+    """Write a task of the user's; return the words of a command that select it."""
+    data, methods = folder / "a, b", "scratch"
+    if kind == "text":
+        word = f"mt-synthetic-en-de,text:{sentences.write(data)}"
+        (folder / "mine.toml").write_text("[check]\nvocab = 90\n")
+        flags = ["--source", "en", "--target", "fr", "--task-settings", str(folder / "mine.toml")]
+        return ["mt", "--task", word, "--methods", methods, *flags]
+    if kind == "mlm":
+        data.mkdir()
+        text = "\n\n".join(pair[0] for pair in sentences.pairs("en", "fr"))
+        (data / "news.txt").write_text(text)
+        return ["bert", "--task", f"mlm:{data}", "--methods", methods]
+    if kind == "images":
+        return ["simq", "--task", f"images:{test_pictures.write(data)}", "--methods", "int8-uniform"]
+    (folder / "own.py").write_text(OWN)
+    return ["mt", "--task", f"{folder}/own.py:Mine", "--methods", methods]
+
+
+@pytest.mark.parametrize("kind", ["text", "mlm", "images", "file"])
+def test_the_study_of_a_users_task_is_planned_alike_in_a_new_process(tmp_path, capsys, forget, kind):
+    words = [*words_of_own_task(kind, tmp_path), "--tier", "check", "--seeds", "2", "--profile", "undeclared"]
+    assert main.main(["plan", *words, "--json", "--results", str(tmp_path / "results")]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["study"]["task"] == [words[2]]
+    forget()
+    again = planned(write(tmp_path, configuration.to_yaml(plan["study"])), capsys)
+    assert again["runs"] == plan["runs"]
+    for name in ("task", "source", "target", "task-settings"):
+        assert again["study"].get(name) == plan["study"].get(name)
+
+
+def test_the_study_of_a_users_profile_is_planned_alike_in_a_new_process(tmp_path, capsys, forget):
+    file = tmp_path / "mine.v1.toml"
+    machine = 'machine = { arch = "x86_64", cpus = 2 }'
+    file.write_text(f'summary = "mine"\ndevice = "cpu"\nthreads = 2\n{machine}\n')
+    words = ["plan", "mt", "--methods", "scratch", "--profile", str(file), "--json"]
+    assert main.main([*words, "--results", str(tmp_path / "results")]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    forget()
+    assert planned(write(tmp_path, configuration.to_yaml(plan["study"])), capsys)["runs"] == plan["runs"]
+
+
+def test_a_study_takes_over_the_published_runs_of_its_plan(tmp_path, capsys):
+    words = ["plan", "mt", "--methods", "hat", "--seeds", "1", "--profile", "undeclared", "--json"]
+    words += ["--results", str(tmp_path / "results"), "--published", str(tmp_path / "shared")]
+    assert main.main(words) == 0
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    assert run["state"] == "new"
+    store.write(tmp_path / "shared" / "records", integrity.seal({**fake("hat"), "spec": run["spec"]}))
+    assert main.main(words) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert [run["state"] for run in plan["runs"]] == ["done"]
+    assert planned(write(tmp_path, configuration.to_yaml(plan["study"])), capsys)["runs"] == plan["runs"]
+
+
+def test_the_study_of_a_plan_has_every_flag_that_selects_runs():
+    command = argparse.ArgumentParser()
+    planning.add_selection(command)
+    add_published(command, "published")
+    names = {max(action.option_strings, key=len, default=action.dest): action for action in command._actions}
+    flags = {name.lstrip("-"): action.dest for name, action in names.items()}
+    options = argparse.Namespace(**dict.fromkeys(flags.values(), "x"))
+    options.configuration, options.option = None, []
+    plan: Any = SimpleNamespace(runs=[SimpleNamespace(spec=SimpleNamespace(task="t", seed=1))], profile="p")
+    study = configuration.effective(options, plan, {})
+    assert {*study} == {*flags} - {"parallel-config", *configuration.OMITTED}
 
 
 def test_flags_override_the_file(tmp_path, capsys):

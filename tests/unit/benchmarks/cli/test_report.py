@@ -1,6 +1,7 @@
 """``supernet-bench report``: the golden table of fixed records, and the paths that it prints."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,15 @@ def test_json_names_the_files_of_the_report(results, capsys):
     assert {name: document[name] for name in table} == table
 
 
+def test_json_is_printed_alone_where_a_record_is_left_out(results, capsys):
+    (broken,) = list((results / "mt-small").rglob("records/*/*/scratch/*.json"))
+    broken.write_text("{")
+    assert main(["report", "mt", "--tier", "small", "--results", str(results), "--json"]) == 0
+    shown = capsys.readouterr()
+    assert {row["method"] for row in json.loads(shown.out)["rows"]} == {"hat", "mos-neuron"}
+    assert shown.err.startswith(f"left out: {broken}: ")
+
+
 def test_emissions_are_declared_and_stand_apart_from_joules(results, capsys):
     words = ["report", "mt", "--tier", "small", "--results", str(results)]
     assert main([*words, "--carbon-intensity", "360", "--pue", "1.5"]) == 0
@@ -71,3 +81,44 @@ def test_an_impossible_declaration_is_refused(tmp_path, words, message, capsys):
     for command in ("report", "run"):
         assert main([command, "mt", "--tier", "small", "--results", str(tmp_path), *words]) == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["results/mt-small/records", "results/records", "results"])
+def test_commands_of_a_run_page_name_the_record_where_it_was_read(tmp_path, monkeypatch, place):
+    store.write(tmp_path / place, fake("hat", 1))
+    monkeypatch.chdir(tmp_path)
+    for out in ([], ["--out", "elsewhere"]):
+        assert main(["report", "mt", "--tier", "small", "--results", "results", *out]) == 0
+        text = Path(*out[1:] or ["results"], "mt-small", "site", "data", "runs-0.js").read_text()
+        (page,) = json.loads(text.partition("(")[2].rpartition(")")[0])["runs"]
+        *command, path = shlex.split(page["verify"])
+        assert command == ["supernet-bench", "verify"] and path == page["path"]
+        assert store.load(Path(path))["id"] == page["id"]
+
+
+def test_an_unknown_baseline_names_the_labels_and_leaves_no_file(results, capsys):
+    words = ["report", "mt", "--tier", "small", "--results", str(results), "--out", str(results / "out")]
+    assert main([*words, "--baseline", "mos-neurn"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: --baseline 'mos-neurn': no such method is compared in the table of mt-")
+    assert "Did you mean 'mos-neuron'?\nits labels: hat, mos-neuron\n" in error
+    assert not (results / "out").exists()
+    assert main([*words, "--baseline", "mos-neuron", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["baseline"] == "mos-neuron"
+
+
+def test_a_table_without_the_baseline_has_a_note_beside_one_that_has_it(results, capsys):
+    other = study(("hat", "scratch"), 2, task="mt-tatoeba-en-de")
+    for record in other:
+        store.write(results / "mt-small" / "records", record)
+    words = ["report", "mt", "--tier", "small", "--results", str(results), "--json", "--baseline"]
+    assert main([*words, "mos-neuron"]) == 0
+    tables = {table["shared"]["task"]: table for table in json.loads(capsys.readouterr().out)}
+    note = "mos-neuron is not compared in this table: hat stands in its place"
+    assert tables["mt-multi30k-en-de"]["baseline"] == "mos-neuron"
+    assert note not in tables["mt-multi30k-en-de"]["notes"]
+    assert tables["mt-tatoeba-en-de"]["baseline"] == "hat"
+    assert note in tables["mt-tatoeba-en-de"]["notes"]
+    assert main([*words, "lts"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("its labels: hat, mos-neuron") == error.count("its labels: hat, scratch") == 1

@@ -38,3 +38,17 @@ def test_mistakes_end_before_anything_begins(tmp_path, capsys):
         assert main.main(["work", str(study), "--lease", lease]) == 2
         assert f"--lease {lease}: at least 1s, at most 1d" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "study", "jobs"), [([], "", 1), ([], "jobs: 4\n", 4), (["-j", "3"], "jobs: 4\n", 3)]
+)
+def test_typed_jobs_win_over_those_of_the_study(tmp_path, monkeypatch, typed, study, jobs):
+    made = []
+    monkeypatch.setattr(work, "execute", lambda *words: made.append(words[3].jobs))
+    file = tmp_path / "study.yml"
+    file.write_text(
+        f"suite: mt\nmethods: scratch\nseeds: 1\nprofile: undeclared\nresults: {tmp_path / 'r'}\n{study}"
+    )
+    assert main.main(["work", str(file), *typed]) == 0
+    assert made == [jobs]

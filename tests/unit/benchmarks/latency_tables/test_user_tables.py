@@ -52,6 +52,8 @@ def test_columns_of_published_families_are_known(tmp_path: Path) -> None:
         ("a,ms\n1,2\n1\n", "line 3: '1' is not 2 finite numbers"),
         ("a,ms\n1,nan\n", "line 2: '1,nan' is not"),
         ("a,ms\n1,2\n1,0\n", "line 3: a latency is above zero"),
+        ("a,ms\n1,2\n" + "1" * 131_073 + ",2\n", r"t.csv', line 3: field larger than field limit \(131072\)"),
+        ('a,ms\n"' + "1\n" * 140_000, r"t.csv', line \d+: field larger than field limit"),
     ],
 )
 def test_a_wrong_table_names_file_and_line(text: str, message: str, tmp_path: Path) -> None:

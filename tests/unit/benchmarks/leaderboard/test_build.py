@@ -190,6 +190,15 @@ def test_a_large_board_is_brief_and_the_same_on_several_cores(results, monkeypat
     assert b"best rows of each table" in first["LEADERBOARD.md"]
 
 
+def test_a_large_board_needs_no_affinity_of_the_system(results, monkeypatch):
+    monkeypatch.setattr(build, "DETAILED", 2)
+    build.build(results)
+    first = contents(results)
+    monkeypatch.delattr("os.sched_getaffinity")  # as on macOS
+    build.build(results)
+    assert contents(results) == first
+
+
 def data(path):
     """Return the content of a data file of the site."""
     return json.loads(re.fullmatch(r"supernetBench\.\w+\((.*)\);\n", path.read_text(), re.DOTALL)[1])
@@ -202,11 +211,11 @@ def test_a_large_board_read_by_many_processes_is_that_of_one_and_its_rows_find_t
     store.write(tmp_path / "records", fake("hat", tier="small"))  # one that claims look at
     monkeypatch.setattr(build, "DETAILED", 100)
     monkeypatch.setattr(build, "AT_ONCE", run_files.RUNS_A_FILE)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(build, "usable_cpus", lambda: 2)
     build.build(tmp_path)
     found = contents(tmp_path)
     shutil.rmtree(tmp_path / "local")  # so that all is made again
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(build, "usable_cpus", lambda: 1)
     build.build(tmp_path)
     assert contents(tmp_path) == found and len(found["CLAIMS.md"]) > 1000
     folder, seen = tmp_path / "site" / "data", set()

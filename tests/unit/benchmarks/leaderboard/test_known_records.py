@@ -39,7 +39,7 @@ def results(made, tmp_path, monkeypatch):
     monkeypatch.setattr(valid_contents, "_OPEN", {})
     monkeypatch.setattr(build, "DETAILED", 100)
     monkeypatch.setattr(build, "AT_ONCE", run_files.RUNS_A_FILE)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(build, "usable_cpus", lambda: 1)
     shutil.copytree(made / "records", tmp_path / "results" / "records")
     return tmp_path / "results"
 

@@ -22,6 +22,8 @@ from benchmarks.records.spec import spec_id
 from benchmarks.runs import archive
 from benchmarks.runs.execution import exclusive
 from benchmarks.runs.plan import Folders
+from benchmarks.runs.run_limits import limits_path, run_limits
+from benchmarks.runs.task_context import TaskContext
 from tests.fake_records import fake
 
 
@@ -39,6 +41,7 @@ def results(root: Path) -> Folders:
         (run / "candidates/00/model.safetensors").write_bytes(os.urandom(3000))
         (run / "heartbeat.json").write_text("{}")
         (run / "lock").touch()
+        limits_path(run).write_text(json.dumps({"limits": [[0.5, 2.0 + seed]], "reference_ms": 4.0}))
     (folders.runs / "reference-mt.json").write_text("{}")
     (folders.home / "table.md").write_text("a table")
     return folders
@@ -65,6 +68,43 @@ def test_only_packed_files_arrive(tmp_path, capsys):
     assert {k: v for k, v in here.items() if not k.startswith(("table", "runs/reference"))} == there
     assert store.load_all(tmp_path / "there/mt-small/records") == store.load_all(folders.store)
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tar"] == ["a.tar"]
+
+
+def test_a_run_goes_on_elsewhere_under_the_limits_that_it_began_with(tmp_path):
+    folders, there = results(tmp_path / "here"), Folders(tmp_path / "there", "mt", "small")
+    alone = limits_path(folders.runs / ("e" * 16))
+    alone.write_text("{}")  # of a run that is not there
+    archive.pack(folders, tmp_path / "a.tar")
+    archive.unpack(tmp_path / "a.tar", tmp_path / "there")
+    assert not (there.runs / alone.name).exists()
+    unlike: Any = TaskContext(None, None, None, ((0.5, 9.0),), 18.0)  # type: ignore[arg-type]
+    for seed in (1, 2):
+        context = run_limits(unlike, there.runs / spec_id(fake(seed=seed, tier="small")["spec"]))
+        assert (context.limits, context.reference_ms) == (((0.5, 2.0 + seed),), 4.0)
+
+
+def test_limits_come_before_their_run_and_replace_none(tmp_path, monkeypatch):
+    folders, there = results(tmp_path / "here"), Folders(tmp_path / "there", "mt", "small")
+    out = tmp_path / "a.tar"
+    archive.pack(folders, out)
+    renamed, rename = [], os.rename
+    monkeypatch.setattr(os, "rename", lambda old, new: (renamed.append(new), rename(old, new)))
+    archive.unpack(out, tmp_path / "there")
+    for run in (path for path in there.runs.iterdir() if path.is_dir()):
+        assert renamed.index(limits_path(run)) < renamed.index(run)
+        limits_path(run).write_text('{"limits": [], "reference_ms": 1}')
+    before = tree(there.home)
+    with pytest.raises(UsageError, match=r"\.limits\.json: is there with other content"):
+        archive.unpack(out, tmp_path / "there")
+    assert tree(there.home) == before
+
+
+def test_packing_refuses_limits_that_unpack_would_refuse(tmp_path):
+    folders = results(tmp_path / "here")
+    next(folders.runs.glob("*.limits.json")).write_text("{}")
+    with pytest.raises(UsageError, match=r"cannot be packed: runs/.*\.limits\.json holds no latency limits"):
+        archive.pack(folders, tmp_path / "a.tar")
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
 
 def test_packing_refuses_runs_that_unpack_would_refuse(tmp_path):
@@ -121,6 +161,13 @@ def packed(held: dict[str, bytes], **changes: Any) -> bytes:
     return data + b"".join(member(name, data) for name, data in held.items())
 
 
+def limited(limits: bytes) -> bytes:
+    """An archive of a run that has only begun, with these limits."""
+    spec = fake(tier="small")["spec"]
+    run = f"runs/{spec_id(spec)}"
+    return packed({f"{run}.limits.json": limits, f"{run}/spec.json": json.dumps(spec).encode()})
+
+
 RUN = "runs/" + "a" * 16
 LONG = {"size": 5, "sha256": "0" * 64}
 HOSTILE: dict[str, Callable[[], bytes]] = {
@@ -144,6 +191,21 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "a run of another name": lambda: packed({f"{RUN}/spec.json": b'{"a": 1}'}),
     "a run whose spec nests": lambda: packed({f"{RUN}/spec.json": b"[" * 100_000}),
     "a record that is none": lambda: packed({f"records/a/b/c/{'a' * 16}.json": b"{}"}),
+    "limits of no run": lambda: packed({f"{RUN}.limits.json": b'{"limits": [], "reference_ms": 1}'}),
+    "limits of another end": lambda: packed({f"{RUN}.limits.json.sh": b"1"}),
+    "limits in capitals": lambda: packed({f"runs/{'A' * 16}.limits.json": b"1"}),
+    "a folder of limits": lambda: packed({f"{RUN}.limits.json/a": b"1"}),
+    "a file beside runs": lambda: packed({"runs/reference-mt.json": b"{}"}),
+    "limits that are no table": lambda: limited(b"[1]"),
+    "limits that are empty": lambda: limited(b"{}"),
+    "limits that nest": lambda: limited(b"[" * 100_000),
+    "limits of three": lambda: limited(b'{"limits": [[1, 2, 3]], "reference_ms": 1}'),
+    "limits of texts": lambda: limited(b'{"limits": [["a", "b"]], "reference_ms": 1}'),
+    "limits without an end": lambda: limited(b'{"limits": [[0.5, Infinity]], "reference_ms": 1}'),
+    "limits that are no number": lambda: limited(b'{"limits": [[0.5, NaN]], "reference_ms": 1}'),
+    "limits below zero": lambda: limited(b'{"limits": [[0.5, -1]], "reference_ms": 1}'),
+    "a reference without latency": lambda: limited(b'{"limits": [], "reference_ms": 0}'),
+    "a reference of many digits": lambda: limited(b'{"limits": [], "reference_ms": 1%s}' % (b"0" * 400)),
     "a symbolic link": lambda: (
         packed({}, files={f"{RUN}/a": LONG}) + member(f"{RUN}/a", kind=tarfile.SYMTYPE, link="/etc/passwd")
     ),
@@ -172,6 +234,13 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(name, tmp_path, capsys)
     assert said.startswith("error: ") and "Traceback" not in said and "\x1b" not in said
     assert [p.name for p in (tmp_path / "there").rglob("*") if p.name != "lock"] in ([], ["mt-small"])
     assert sorted(p.name for p in tmp_path.iterdir()) in (["a.tar"], ["a.tar", "there"])
+
+
+def test_limits_of_a_run_without_targets_are_unpacked(tmp_path):
+    path = tmp_path / "a.tar"
+    path.write_bytes(limited(b'{"limits": [], "reference_ms": 1.5}'))
+    contents, folders = archive.unpack(path, tmp_path / "there")
+    assert [f"{run}.limits.json" for run in contents.runs] == [p.name for p in folders.runs.glob("*.json")]
 
 
 def test_unpack_refuses_all_but_files(tmp_path, capsys):

@@ -64,7 +64,37 @@ def test_given_splits_and_their_duplicates(tmp_path: Path) -> None:
     assert any(fact.startswith("duplicates: 2 of 3 documents of valid") for fact in report.facts)
 
 
+@pytest.mark.parametrize(
+    ("names", "splits", "train", "note"),
+    [
+        ("a b valid test", {}, "a b", "train: a, b, one after the other"),
+        ("a b dev val test-1 eval", {}, "a b", "train: a, b, one after the other"),
+        ("a valid test", {}, "a", "train: a, the only set without the name of a split"),
+        ("a b held", {"valid": "held"}, "a b", "train: a, b, one after the other"),
+        ("a b held valid", {"test": {"news": "held"}}, "a b", "train: a, b, one after the other"),
+        ("a b test", {"test": 5}, "a b", "not used: test"),
+        ("a b train valid", {}, "train", "not used: a, b"),
+        ("a train valid", {"train": "a"}, "a", "not used: train"),
+    ],
+)
+def test_training_text_is_of_files_that_no_other_split_claims(
+    tmp_path: Path, names: str, splits: dict[str, object], train: str, note: str
+) -> None:
+    for name in names.split():
+        (tmp_path / f"{name}.txt").write_text("".join(f"{name} {i}\n" for i in range(40)))
+    report = Report()
+    texts = read(tmp_path, {**DATA, "splits": splits}, report)
+    assert {document.split()[0] for document in texts.train} == {*train.split()}
+    assert note in report.facts and not any(fact.startswith("duplicates") for fact in report.facts)
+
+
 def test_a_folder_without_text_or_training(tmp_path: Path) -> None:
+    for name in ("valid", "test"):
+        (tmp_path / f"{name}.txt").write_text("a text\n")
+    with pytest.raises(UsageError, match="has no training data: none of test, valid begins with 'train'"):
+        read(tmp_path, DATA, Report())
+    for path in tmp_path.iterdir():
+        path.unlink()
     with pytest.raises(UsageError, match=r"has no text: \*\.txt, \*\.txt\.gz"):
         read(tmp_path, DATA, Report())
     (tmp_path / "a.txt").write_text("\n\n")

@@ -92,6 +92,15 @@ def test_a_file_without_a_checksum_is_pinned_on_first_use(declared, contents) ->
         obtain(declared[PINNED], None, quiet)
 
 
+@pytest.mark.parametrize("text", ["", "0123"])
+def test_a_pin_that_was_cut_off_is_refused_with_the_command_that_clears_it(declared, text: str) -> None:
+    path = obtain(declared[PINNED], None, quiet)
+    pin = path.with_name(f"{path.name}.sha256")
+    pin.write_text(text)
+    with pytest.raises(UsageError, match=re.escape(f"fetch it again: rm '{path}' '{pin}'")):
+        obtain(declared[PINNED], None, quiet)
+
+
 def test_a_folder_of_the_users(declared, contents, tmp_path: Path) -> None:
     folder = lay(tmp_path / "mine", contents)
     assert obtain(declared[PUBLISHED], folder, quiet) == folder / "papers" / "dev.tgz"
