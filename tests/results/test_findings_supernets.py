@@ -465,8 +465,8 @@ BEGUN = "6174d01"
 
 @pytest.fixture(scope="module")
 def encoders() -> dict[str, Rows]:
-    """Records of an H200: of today's settings, those that they replaced, of former settings, and of a set that
-    has been begun."""
+    """Records of an H200: of today's settings, those that they replaced, of former ones, and a set that has
+    been begun."""
     folder = ROOT / "results" / "records" / "bert-enwiki" / "nvidia-h200.v1"
     records = [json.loads(path.read_text("utf-8")) for path in sorted(folder.rglob("*.json"))]
     apart: dict[str, Rows] = {"present": {}, "replaced": {}, "former": {}, "begun": {}}
