@@ -123,27 +123,37 @@ def check(kind: str, table: Table, where: str) -> None:
         if name not in known:
             allowed = [*known, "all", *tiers_of(kind)]
             raise unknown(f"setting of {kind} in {where}", name, allowed, "see docs/own.md")
-        if type(value) is not known[name]:
-            raise UsageError(f"{where}: {name} = {value!r}: {TYPE_WORDS[known[name]]} is needed")
-        if name == "name" and not re.search("[A-Za-z0-9]", str(value)):
-            raise UsageError(f"{where}: name = {value!r}: a Latin letter or a digit is needed in it")
-        if name == "seed" and isinstance(value, int) and value < 0:
-            raise UsageError(f"{where}: seed = {value}: 0 or more is needed")
-        if isinstance(value, list) and not (value and all(isinstance(column, str) for column in value)):
-            raise UsageError(f'{where}: {name} = {value!r}: names are needed, such as ["en", "fr"]')
-        if isinstance(value, dict):
-            splits.check_table(value, where)
-        if name in CHOICES and value not in CHOICES[name]:
-            raise UsageError(f"{where}: {name} = {value!r}: choose {' or '.join(CHOICES[name])}")
+        _check_option(name, value, known[name], where)
     for tier, own in tiers.items():
         if not isinstance(own, Mapping):
             raise UsageError(f"{where}: {tier} = {own!r}: a table is needed, [{tier}]")
-        for name in own["data"] if isinstance(own.get("data"), Mapping) else ():
-            if name in known:
-                here = f"{where}: {tier}.data.{name}"
-                raise UsageError(f"{here}: a setting of the task, not of a tier: write {name} above [{tier}]")
+        data = own.get("data")
+        if isinstance(data, Mapping):  # options of the task may stand there as well
+            for name in {*data} & {*known}:
+                _check_option(name, data[name], known[name], f"{where}: {tier}.data")
+            own = {**own, "data": {k: v for k, v in data.items() if k not in known}}
         for name in (tier,) if tier != "all" else tiers_of(kind):
             _check(own, _pattern(kind, name), f"{where}: {tier}")
+
+
+def _check_option(name: str, value: object, kind: type, where: str) -> None:
+    """Check the type and the values of an option of the task.
+
+    Raises:
+        UsageError: the value is none.
+    """
+    if type(value) is not kind:
+        raise UsageError(f"{where}: {name} = {value!r}: {TYPE_WORDS[kind]} is needed")
+    if name == "name" and not re.search("[A-Za-z0-9]", str(value)):
+        raise UsageError(f"{where}: name = {value!r}: a Latin letter or a digit is needed in it")
+    if name == "seed" and isinstance(value, int) and value < 0:
+        raise UsageError(f"{where}: seed = {value}: 0 or more is needed")
+    if isinstance(value, list) and not (value and all(isinstance(column, str) for column in value)):
+        raise UsageError(f'{where}: {name} = {value!r}: names are needed, such as ["en", "fr"]')
+    if isinstance(value, dict):
+        splits.check_table(value, where)
+    if name in CHOICES and value not in CHOICES[name]:
+        raise UsageError(f"{where}: {name} = {value!r}: choose {' or '.join(CHOICES[name])}")
 
 
 def _check_plain(value: object, where: str) -> None:

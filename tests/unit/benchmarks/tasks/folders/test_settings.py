@@ -41,8 +41,8 @@ from supernet.vit import ViTConfig
         (MLM, "data.lenght = 9", r"small\.data: no setting 'lenght'\. Did you mean 'length'\?"),
         (IMAGES, "data.flip = 1", r"small\.data\.flip = 1: true or false is needed"),
         (TEXT, "data.valid = 'all'", r'small\.data\.valid = "all": a number is needed'),
-        (TEXT, "data.seed = 3", r"small\.data\.seed: a setting of the task, .*: write seed above \[small\]"),
-        (MLM, "data.splits.valid = 9", r"small\.data\.splits: .*: write splits above \[small\]"),
+        (TEXT, "data.seed = '3'", r"small\.data: seed = '3': a whole number is needed"),
+        (MLM, "data.seed = -3", r"small\.data: seed = -3: 0 or more is needed"),
         (TEXT, "model.dropuot = 0.1", r"small\.model: no setting 'dropuot'\. Did you mean 'dropout'\?"),
         (
             TEXT,
@@ -109,6 +109,8 @@ def test_a_wrong_key_or_value_is_refused_at_any_depth(kind: str, text: str, mess
         (TEXT, "limits = []\nwindows = [[110e3, 140e3]]\nthroughput = 9000\ndecode.min_len = 2"),
         (MLM, "finetune = { tasks = ['cola'], epochs = { cola = 3 } }\nmodel.segments = 1"),
         (IMAGES, "data = { crop = 2, flip = false, valid = 9 }"),
+        (TEXT, "data = { seed = 3, pretokenized = 'none' }"),
+        (MLM, "data.splits.valid = 9"),
     ],
 )
 def test_settings_that_a_tier_may_have_are_allowed(kind: str, text: str) -> None:
