@@ -127,8 +127,8 @@ def compare(sessions: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, Clai
     """Return comparison -> differences in hypervolume, means over sessions, with p once the rule applies.
 
     A session's p is Student's, after Holm over its family, which must be there with all seeds. The largest of
-    all sessions' counts, from ``SESSIONS`` on; claims wait for it. Of a comparison without all seeds the last
-    session stands.
+    all sessions' counts, from ``SESSIONS`` on, and is 1 where their means have unlike signs; claims wait for
+    it. Of a comparison without all seeds the last session stands.
     """
     figures: dict[str, ClaimFigure] = {}
     for family in (COMPARED, CONTINUED):
@@ -144,7 +144,8 @@ def compare(sessions: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, Clai
             figures[name] = {"values": means, "unit": "BLEU x latency ratio"}
             p_values = [p[name] for p in tested if name in p]
             if len(p_values) >= SESSIONS:
-                figures[name]["p"] = max(p_values)
+                agreed = len({float(np.sign(np.mean(values))) for values in alike}) == 1
+                figures[name]["p"] = max(p_values) if agreed else 1.0
             else:
                 figures[name]["interim"] = f"{len(p_values)} of {SESSIONS} sessions with all runs"
     return figures

@@ -108,7 +108,7 @@ def run(folder: Path, say: Say) -> StudyOutcome:
 
 
 def earlier_sessions(results: Path) -> list[JsonObject]:
-    """Return commit and differences of each session on the study's page; none without a page.
+    """Return the sessions on the study's page, with their commits; none without a page.
 
     Raises:
         InvalidRecordError: the page's file was changed after it was written.
@@ -165,19 +165,17 @@ def outcome(
 
     kept, left_out = split_incomplete(points)
     volumes = hypervolumes(kept)
-    sessions = [
-        *({"commit": s["commit"], "differences": s["differences"]} for s in earlier),
-        {"commit": None, "differences": differences(volumes, COMPARED + CONTINUED)},
-    ]
-    figures, exploratory = compare([s["differences"] for s in sessions]), beside(kept)
+    exploratory, apart = beside(kept), differences(volumes, COMPARED + CONTINUED)
+    bleu = {name: exploratory[name]["bleu"] for name in apart}
+    now: JsonObject = {"commit": None, "profile": profile, "differences": apart, "bleu": bleu}
+    sessions = [*earlier, now]
+    counted = [of_same_winners(session, now) for session in sessions]
+    figures = compare(counted)
     luck = timing_errors(kept, np.random.default_rng(SEED))
     notes = [
         *NOTES,
         _timing_text(kept),
-        *(
-            _comparison_text(name, figure, luck.get(name), [s["differences"] for s in sessions])
-            for name, figure in figures.items()
-        ),
+        *(_comparison_text(name, figure, luck.get(name), counted) for name, figure in figures.items()),
         f"The frozen reference point is far from the winners: 0.01 of the fastest winner's latency is worth"
         f" {0.01 * fastest_bleu(kept):.2f} of hypervolume.",
         *(_exploratory_text(name, parts) for name, parts in exploratory.items()),
@@ -226,6 +224,20 @@ def outcome(
         },
         pictures=render(lambda: plot.draw(kept)),
     )
+
+
+def of_same_winners(session: JsonView, now: JsonView) -> dict[str, list[float]]:
+    """Return a session's differences between winners that are those of now, on the machine of now.
+
+    Winners of a run that was made again have another BLEU, which no session of timings moves.
+    """
+    if session["profile"] != now["profile"]:
+        return {}
+    return {
+        name: list(values)
+        for name, values in session["differences"].items()
+        if name in now["bleu"] and np.array_equal(session["bleu"][name], now["bleu"][name])
+    }
 
 
 def _timing_text(points: Sequence[FrontPoint]) -> str:

@@ -66,9 +66,11 @@ def timed(points: list[FrontPoint]) -> dict[str, list[float]]:
     return differences(hypervolumes(points), COMPARED + CONTINUED)
 
 
-def session(points: list[FrontPoint], commit: str = "1" * 40) -> dict[str, object]:
+def session(points: list[FrontPoint], commit: str = "1" * 40, profile: str = "cpu") -> dict[str, object]:
     """An earlier session, as a page holds it."""
-    return {"commit": commit, "differences": timed(points)}
+    parts, apart = beside(points), timed(points)
+    bleu = {name: parts[name]["bleu"] for name in apart}
+    return {"commit": commit, "profile": profile, "differences": apart, "bleu": bleu}
 
 
 def test_the_hypervolume_is_the_area_up_to_the_frozen_reference_point() -> None:
@@ -134,6 +136,25 @@ def test_a_session_without_the_difference_leaves_a_comparison_undecided() -> Non
     assert one < 0.05 < two
     for order in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0, 0.0)):
         assert compare([timed(planned_runs(gain=gain)) for gain in order])[name]["p"] == two
+
+
+def test_sessions_of_unlike_signs_decide_nothing() -> None:
+    name = f"{TASKS[0]}: hat-sandwich - hat"
+    one, other = (timed(planned_runs(gain=gain)) for gain in (1.0, -1.5))
+    assert all(compare([s, s])[name]["p"] < 0.05 for s in (one, other))
+    for order in ([one, other], [other, one], [one, one, other]):
+        assert compare(order)[name]["p"] == 1.0
+
+
+def test_a_session_counts_for_the_same_winners_on_the_same_machine() -> None:
+    runs, name = planned_runs(), f"{TASKS[0]}: hat-sandwich - hat"
+    again = [replace(p, bleu=p.bleu + 0.1 * (p.seed == 2)) if p.method == "hat" else p for p in runs]
+    assert "p" in outcome(runs, "cpu", earlier=[session(runs)]).facts["paired"][name]
+    for earlier in (session(again), session(runs, profile="another")):
+        page = outcome(runs, "cpu", earlier=[earlier])
+        assert page.facts["paired"][name]["interim"].startswith("1 of 2 sessions")
+        assert page.facts["paired"][name]["values"] == pytest.approx(timed(runs)[name])
+        assert page.facts["sessions"][0] == earlier, "it is kept"
 
 
 def test_comparisons_that_came_later_are_corrected_among_themselves_and_change_no_other() -> None:
